@@ -1,0 +1,2 @@
+//! Prepares and reads blockconsole disks.
+#![forbid(unsafe_code)]

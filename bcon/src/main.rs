@@ -1,0 +1,3 @@
+//! `bcon`.
+#![forbid(unsafe_code)]
+fn main() {}

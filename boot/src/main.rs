@@ -1,0 +1,2 @@
+//! The loader.
+fn main() {}

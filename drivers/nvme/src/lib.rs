@@ -1,0 +1,2 @@
+//! A polled NVMe driver.
+#![no_std]

@@ -1,0 +1,2 @@
+//! PCI configuration space, base address registers and capabilities.
+#![no_std]

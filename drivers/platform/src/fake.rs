@@ -1,0 +1,1 @@
+//! Adversarial stand-ins for a machine.

@@ -1,0 +1,2 @@
+//! A polled virtio-blk driver.
+#![no_std]

@@ -1,0 +1,2 @@
+//! The kernel library and the diagnostic program on it.
+#![no_std]

@@ -1,0 +1,2 @@
+//! Runs guests in QEMU and judges how they ended.
+#![forbid(unsafe_code)]

@@ -1,0 +1,2 @@
+//! Integration tests on disk images.
+#![forbid(unsafe_code)]

@@ -1,0 +1,3 @@
+//! The project's commands.
+#![forbid(unsafe_code)]
+fn main() {}
