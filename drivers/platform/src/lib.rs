@@ -35,4 +35,10 @@ pub trait Platform: Clock + Clone {
     /// Returns `None` when the window cannot be mapped (it is not aligned to 4 bytes, is empty, or lies beyond what the
     /// processor can address).
     fn map_registers(&self, bus_address: u64, len: usize) -> Option<Self::Registers>;
+
+    /// Marks a named step of a driver, such as `nvme.submit.after_doorbell`, where a crash can be injected
+    /// to prove that it can be recovered from. Does nothing unless the platform wants to: a driver calls it at
+    /// each step, holding whatever it holds there, and lists its names in a public constant.
+    #[inline]
+    fn checkpoint(&self, _name: &'static str) {}
 }

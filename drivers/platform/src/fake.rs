@@ -1,1 +1,0 @@
-//! Adversarial stand-ins for a machine.
