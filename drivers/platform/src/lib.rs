@@ -1,18 +1,14 @@
 //! What a driver may ask of the machine it runs on.
 //!
 //! Drivers name no architecture and no kernel: registers, DMA memory and time come in
-//! through [`Platform`]. The [`fake`] module has adversarial stand-ins for tests: DMA memory at
+//! through [`Platform`]. The crate `platform-fake` has adversarial stand-ins for tests: DMA memory at
 //! another address than the processor's, a clock that moves when it is told to, and
-//! registers that answer from a model device.
+//! registers that answer from a model device. (A crate, not a feature of this one: a feature that a test
+//! switches on would bring `std` into the kernel as well.)
 #![no_std]
-
-#[cfg(any(test, feature = "fake"))]
-extern crate std;
 
 pub mod clock;
 pub mod dma;
-#[cfg(any(test, feature = "fake"))]
-pub mod fake;
 pub mod registers;
 
 pub use clock::{Clock, Deadline};

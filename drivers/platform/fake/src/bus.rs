@@ -1,13 +1,12 @@
 //! DMA memory at other addresses than the processor's.
 
-use core::ptr::NonNull;
 use std::alloc::{Layout, alloc_zeroed};
+use std::ptr::NonNull;
 use std::sync::{Arc, Mutex};
-use std::vec::Vec;
 
-use super::lock;
-use crate::DmaBuffer;
-use crate::dma::PAGE_SIZE;
+use crate::lock;
+use platform::DmaBuffer;
+use platform::dma::PAGE_SIZE;
 
 /// The bus as devices see it: pieces of DMA memory with gaps between them. Clones are handles of the same bus.
 #[derive(Clone)]
@@ -87,7 +86,7 @@ impl Bus {
         let start = self.find(bus_address, out.len(), false)?;
         // SAFETY: `find` checked that the range lies in a piece, which is valid for ever; `out` is a Rust reference of the
         // test's, and no `DmaBuffer` hands out references while a device uses it.
-        unsafe { core::ptr::copy(start.as_ptr(), out.as_mut_ptr(), out.len()) };
+        unsafe { std::ptr::copy(start.as_ptr(), out.as_mut_ptr(), out.len()) };
         Ok(())
     }
 
@@ -98,7 +97,7 @@ impl Bus {
     pub fn write(&self, bus_address: u64, data: &[u8]) -> Result<(), BusFault> {
         let start = self.find(bus_address, data.len(), true)?;
         // SAFETY: as in `read`, the other way round.
-        unsafe { core::ptr::copy(data.as_ptr(), start.as_ptr(), data.len()) };
+        unsafe { std::ptr::copy(data.as_ptr(), start.as_ptr(), data.len()) };
         Ok(())
     }
 

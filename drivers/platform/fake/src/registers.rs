@@ -1,10 +1,9 @@
 //! Registers that answer from a model device.
 
 use std::sync::{Arc, Mutex};
-use std::vec::Vec;
 
-use super::lock;
-use crate::Registers;
+use crate::lock;
+use platform::Registers;
 
 /// A model device's registers. Offsets count from the start of the attached window; `bytes` is 1, 2 or 4.
 pub trait RegisterModel {
@@ -35,7 +34,7 @@ pub struct Window {
 }
 
 impl Window {
-    pub(super) fn new(
+    pub(crate) fn new(
         model: Arc<Mutex<dyn RegisterModel + Send>>,
         log: Arc<Mutex<Vec<RegisterWrite>>>,
         start: usize,

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::Clock;
+use platform::Clock;
 
 /// A clock that starts at 0 and moves when it is told to. Clones show the same time.
 #[derive(Clone, Debug, Default)]

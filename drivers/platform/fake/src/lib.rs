@@ -1,4 +1,4 @@
-//! Adversarial stand-ins for a machine.
+//! Adversarial stand-ins for a machine, for driver tests on the host.
 //!
 //! A [`Machine`] is a [`Platform`] for tests on the host. It is meant to show what a forgiving
 //! fake would hide:
@@ -23,9 +23,8 @@ pub use clock::FakeClock;
 pub use registers::{RegisterModel, RegisterWrite, Window};
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::vec::Vec;
 
-use crate::{Clock, DmaBuffer, Platform};
+use platform::{Clock, DmaBuffer, Platform};
 
 /// A machine made up for a test. Clones are handles of the same machine.
 #[derive(Clone, Default)]
@@ -51,7 +50,7 @@ struct Checkpoints {
 }
 
 /// What a [checkpoint](Platform::checkpoint) panics with when it was told to: the payload that
-/// `std::panic::catch_unwind` gives to a test.
+/// [`std::panic::catch_unwind`] gives to a test.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct InjectedCrash(pub &'static str);
 
@@ -130,7 +129,7 @@ impl Platform for Machine {
             Some((wanted, 1)) if *wanted == name => {
                 checkpoints.crash_at = None;
                 drop(checkpoints);
-                std::panic::resume_unwind(std::boxed::Box::new(InjectedCrash(name)));
+                std::panic::resume_unwind(Box::new(InjectedCrash(name)));
             }
             Some((wanted, left)) if *wanted == name => *left -= 1,
             _ => {}
@@ -146,7 +145,7 @@ fn lock<T: ?Sized>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Registers;
+    use platform::Registers;
 
     struct Echo(u64);
     impl RegisterModel for Echo {
