@@ -1,0 +1,276 @@
+//! A record as its line of text: `[    1.234567] LEVEL target: message`.
+//!
+//! Time is in seconds since the kernel's start, to the microsecond; the level is padded to five columns. A line is
+//! one line whatever the record says: control characters become `\n`, `\r`, `\t`, or `\x` and two hex digits (C0, DEL and C1
+//! alike, by code point). A backslash stays a backslash, so that the usual line is as it was logged; escapes can
+//! therefore not be undone with certainty. A truncated text ends in `…[truncated]`.
+
+use crate::ring::{MAX_TARGET, MAX_TEXT, Record};
+
+/// What a truncated text ends in.
+pub const TRUNCATED: &str = "…[truncated]";
+
+/// The longest that everything before the target can be: 11 digits of seconds is what 64 bits of nanoseconds hold.
+const MAX_PREFIX: usize = "[12345678901.123456] ERROR ".len();
+/// What one byte of a record can become at most: `\x1b`.
+const MAX_ESCAPE: usize = 4;
+/// The longest line, in bytes, with its line feed.
+pub const MAX_LINE: usize = MAX_PREFIX + MAX_ESCAPE * (MAX_TARGET + MAX_TEXT) + ": ".len() + TRUNCATED.len() + 1;
+
+/// Writes a record's line, with its line feed, and returns the line's length in bytes.
+///
+/// A length beyond `out.len()` means that the line did not fit, and that `out` holds as much of it as did; [`MAX_LINE`]
+/// bytes are always enough. [`Line`] writes it piece by piece.
+pub fn format_line(record: &Record<'_>, out: &mut [u8]) -> usize {
+    let mut line = Line::new(record);
+    let mut len = line.fill(out);
+    let mut rest = [0; 64];
+    while !line.is_done() {
+        len += line.fill(&mut rest);
+    }
+    len
+}
+
+/// A record's line in the making: writes it into one piece of memory after another.
+#[derive(Clone, Debug)]
+pub struct Line<'r> {
+    prefix: [u8; MAX_PREFIX],
+    prefix_len: usize,
+    target: &'r str,
+    text: &'r str,
+    truncated: bool,
+    part: Part,
+    /// Bytes of the current part that are done with.
+    done: usize,
+    /// Bytes of the current escape that are written.
+    escape_done: usize,
+}
+
+/// The parts of a line, in order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Part {
+    Prefix,
+    Target,
+    Colon,
+    Text,
+    Truncated,
+    LineFeed,
+    End,
+}
+
+impl<'r> Line<'r> {
+    /// The line of this record, from its beginning.
+    pub fn new(record: &Record<'r>) -> Self {
+        let (prefix, prefix_len) = prefix(record);
+        let Record { target, text, truncated, .. } = *record;
+        Self { prefix, prefix_len, target, text, truncated, part: Part::Prefix, done: 0, escape_done: 0 }
+    }
+
+    /// Whether all of it is written.
+    pub fn is_done(&self) -> bool {
+        self.part == Part::End
+    }
+
+    /// Writes as much of the rest as fits, and returns how many bytes that was: all of `out`, unless the line is done.
+    pub fn fill(&mut self, out: &mut [u8]) -> usize {
+        let mut at = 0;
+        loop {
+            let (source, escaped, next) = match self.part {
+                Part::Prefix => (self.prefix.get(..self.prefix_len).unwrap_or_default(), false, Part::Target),
+                Part::Target => (self.target.as_bytes(), true, Part::Colon),
+                Part::Colon => (&b": "[..], false, Part::Text),
+                Part::Text => (self.text.as_bytes(), true, Part::Truncated),
+                Part::Truncated => (if self.truncated { TRUNCATED.as_bytes() } else { b"" }, false, Part::LineFeed),
+                Part::LineFeed => (&b"\n"[..], false, Part::End),
+                Part::End => return at,
+            };
+            let rest = source.get(self.done..).unwrap_or_default();
+            let plain = if escaped { plain_len(rest) } else { rest.len() };
+            let room = out.get_mut(at..).unwrap_or_default();
+            let copied = copy(rest.get(..plain).unwrap_or_default(), room);
+            at += copied;
+            self.done += copied;
+            if copied < plain {
+                return at;
+            }
+            let Some(after) = rest.get(plain..).filter(|after| !after.is_empty()) else {
+                (self.part, self.done) = (next, 0);
+                continue;
+            };
+            let (escape, escape_len, taken) = escape(after);
+            let room = out.get_mut(at..).unwrap_or_default();
+            let copied = copy(escape.get(self.escape_done..escape_len).unwrap_or_default(), room);
+            at += copied;
+            self.escape_done += copied;
+            if self.escape_done < escape_len {
+                return at;
+            }
+            self.escape_done = 0;
+            self.done += taken;
+        }
+    }
+}
+
+/// Copies what fits, and returns how much that was.
+fn copy(from: &[u8], to: &mut [u8]) -> usize {
+    let len = from.len().min(to.len());
+    if let (Some(from), Some(to)) = (from.get(..len), to.get_mut(..len)) {
+        to.copy_from_slice(from);
+    }
+    len
+}
+
+/// Length of what can stand in a line as it is. C1 controls are the characters C2 80 to C2 9F in UTF-8.
+fn plain_len(bytes: &[u8]) -> usize {
+    let is_special = |(i, byte): (usize, &u8)| match byte {
+        0x00..=0x1f | 0x7f => true,
+        0xc2 => bytes.get(i + 1).is_some_and(|second| (0x80..=0x9f).contains(second)),
+        _ => false,
+    };
+    bytes.iter().enumerate().position(is_special).unwrap_or(bytes.len())
+}
+
+/// The escape for the control character at the beginning: its bytes, their number, and how many bytes it stands for.
+fn escape(bytes: &[u8]) -> ([u8; MAX_ESCAPE], usize, usize) {
+    let hex = |digit: u8| b"0123456789abcdef"[usize::from(digit & 15)];
+    match *bytes {
+        [b'\n', ..] => (*b"\\n\0\0", 2, 1),
+        [b'\r', ..] => (*b"\\r\0\0", 2, 1),
+        [b'\t', ..] => (*b"\\t\0\0", 2, 1),
+        [0xc2, c1, ..] => ([b'\\', b'x', hex(c1 >> 4), hex(c1)], 4, 2),
+        [byte, ..] => ([b'\\', b'x', hex(byte >> 4), hex(byte)], 4, 1),
+        [] => ([0; MAX_ESCAPE], 0, 0),
+    }
+}
+
+/// `[    1.234567] LEVEL `, and its length.
+fn prefix(record: &Record<'_>) -> ([u8; MAX_PREFIX], usize) {
+    let mut out = [b' '; MAX_PREFIX];
+    let seconds = record.time_ns / 1_000_000_000;
+    let micros = record.time_ns / 1_000 % 1_000_000;
+    let width = (seconds.checked_ilog10().unwrap_or(0) as usize + 1).max(5);
+    let len = width + "[.123456] ERROR ".len();
+    // Back to front: everything but the seconds has a fixed width.
+    let mut places = out.iter_mut().take(len).rev();
+    let mut put = |bytes: &[u8]| {
+        for (byte, place) in bytes.iter().rev().zip(places.by_ref()) {
+            *place = *byte;
+        }
+    };
+    put(b" ");
+    let name = record.level.name().as_bytes();
+    put(b"     ".get(name.len()..).unwrap_or_default());
+    put(name);
+    put(b"] ");
+    put_number(&mut put, micros, 6, b'0');
+    put(b".");
+    put_number(&mut put, seconds, width, b' ');
+    put(b"[");
+    (out, len)
+}
+
+/// Puts a number's digits, the last one first, in a column of this width.
+fn put_number(put: &mut impl FnMut(&[u8]), mut number: u64, width: usize, fill: u8) {
+    for place in 0..width {
+        put(&[if number == 0 && place > 0 { fill } else { b'0' + (number % 10) as u8 }]);
+        number /= 10;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    extern crate std;
+    use super::*;
+    use crate::level::Level;
+    use std::string::{String, ToString};
+    use std::{format, vec};
+
+    fn record<'a>(time_ns: u64, level: Level, target: &'a str, text: &'a str) -> Record<'a> {
+        Record { sequence: 0, time_ns, cpu: 0, level, target, text, truncated: false }
+    }
+
+    fn line(record: &Record<'_>) -> String {
+        let mut out = [0; MAX_LINE];
+        let len = format_line(record, &mut out);
+        String::from_utf8(out[..len].to_vec()).unwrap()
+    }
+
+    #[test]
+    fn lines_look_as_documented() {
+        assert_eq!(line(&record(1_234_567_899, Level::Info, "app", "hello")), "[    1.234567] INFO  app: hello\n");
+        assert_eq!(line(&record(0, Level::Error, "a::b", "")), "[    0.000000] ERROR a::b: \n");
+        assert_eq!(line(&record(12_345_000_001_000, Level::Warn, "", "x")), "[12345.000001] WARN  : x\n");
+        assert_eq!(
+            line(&record(u64::MAX, Level::Trace, "t", "größer → ok")),
+            "[18446744073.709551] TRACE t: größer → ok\n"
+        );
+    }
+
+    #[test]
+    fn the_prefix_is_what_the_formatter_makes_of_it() {
+        for time in [0, 999, 1_000, 999_999_999, 1_000_000_000, 99_999_999_999_999, 100_000_000_000_000, u64::MAX] {
+            for level in Level::ALL {
+                let expected = format!("[{:5}.{:06}] {level:5} t: \n", time / 1_000_000_000, time / 1_000 % 1_000_000);
+                assert_eq!(line(&record(time, level, "t", "")), expected);
+            }
+        }
+    }
+
+    #[test]
+    fn control_characters_are_escaped_and_nothing_else() {
+        let text = "a\nb\r\tc\0\x1b[31m\x7f\u{80}\u{9b}\u{9f}\u{a0}é\\n\u{c2}";
+        let expected = "a\\nb\\r\\tc\\x00\\x1b[31m\\x7f\\x80\\x9b\\x9f\u{a0}é\\n\u{c2}";
+        assert_eq!(line(&record(0, Level::Info, "x\ny", text)), format!("[    0.000000] INFO  x\\ny: {expected}\n"));
+        for c in '\0'..='\u{3000}' {
+            let text = c.to_string();
+            let line = line(&record(0, Level::Info, "t", &text));
+            let body = line.strip_prefix("[    0.000000] INFO  t: ").unwrap().strip_suffix('\n').unwrap();
+            assert_eq!(body != text, c.is_control(), "{c:?}");
+            assert!(!body.chars().any(char::is_control), "{c:?}");
+        }
+    }
+
+    #[test]
+    fn a_truncated_text_says_so() {
+        let record = Record { truncated: true, ..record(0, Level::Debug, "t", "beginning") };
+        assert_eq!(line(&record), "[    0.000000] DEBUG t: beginning…[truncated]\n");
+    }
+
+    #[test]
+    fn the_longest_line_is_as_long_as_stated() {
+        let text = "\x01".repeat(MAX_TEXT);
+        let target = "\x7f".repeat(MAX_TARGET);
+        let record = Record { truncated: true, ..record(u64::MAX, Level::Error, &target, &text) };
+        assert_eq!(line(&record).len(), MAX_LINE);
+    }
+
+    #[test]
+    fn what_does_not_fit_is_measured_and_cut() {
+        let record = record(5_000_000_000, Level::Info, "t\n", "tab\there");
+        let whole = line(&record);
+        for room in 0..=whole.len() {
+            let mut out = vec![0xee; whole.len()];
+            assert_eq!(format_line(&record, &mut out[..room]), whole.len());
+            assert_eq!(&out[..room], &whole.as_bytes()[..room]);
+            assert!(out[room..].iter().all(|byte| *byte == 0xee));
+        }
+    }
+
+    #[test]
+    fn pieces_of_any_size_make_the_same_line() {
+        let record = Record { truncated: true, ..record(1, Level::Info, "a\u{85}", "x\x1by\n\nzé\u{9f}") };
+        let whole = line(&record);
+        for size in 1..=whole.len() {
+            let mut pieces = vec![0; whole.len() + size];
+            let mut writer = Line::new(&record);
+            let mut len = 0;
+            while !writer.is_done() {
+                let filled = writer.fill(&mut pieces[len..len + size]);
+                assert!(filled == size || writer.is_done());
+                len += filled;
+            }
+            assert_eq!(&pieces[..len], whole.as_bytes(), "in pieces of {size}");
+            assert_eq!(writer.fill(&mut pieces), 0);
+        }
+    }
+}
