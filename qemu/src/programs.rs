@@ -1,0 +1,88 @@
+//! Builds the loader and the kernel, and says where they are.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::{env, iter};
+
+use anyhow::{Context, Result, bail};
+use serde_json::Value;
+
+/// The programs that a guest runs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Programs {
+    /// The loader, which QEMU starts.
+    pub loader: PathBuf,
+    /// The diagnostic program, which the loader starts.
+    pub kernel: PathBuf,
+}
+
+/// The environment variables that name programs which were built before, so that tests need not ask cargo again.
+const BUILT: [&str; 2] = ["BLOCKCONSOLE_LOADER", "BLOCKCONSOLE_KERNEL"];
+
+impl Programs {
+    /// Builds them with cargo.
+    ///
+    /// # Errors
+    /// When they do not build.
+    pub fn build(release: bool) -> Result<Self> {
+        let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+        let mut command = Command::new(cargo);
+        command.args(["build", "--package", "boot", "--package", "kernel", "--bins"]);
+        command.args(["--message-format", "json-render-diagnostics"]);
+        command.args(release.then_some("--release")).current_dir(workspace());
+        let output = command.stdin(Stdio::null()).stderr(Stdio::inherit()).output().context("cannot run cargo")?;
+        if !output.status.success() {
+            bail!("the loader and the kernel do not build");
+        }
+        let messages = String::from_utf8_lossy(&output.stdout);
+        Ok(Self { loader: executable(&messages, "boot")?, kernel: executable(&messages, "kernel")? })
+    }
+
+    /// Those that the environment names, and otherwise those that cargo builds.
+    ///
+    /// # Errors
+    /// As [`build`](Self::build).
+    pub fn find_or_build() -> Result<Self> {
+        match BUILT.map(env::var_os) {
+            [Some(loader), Some(kernel)] => Ok(Self { loader: loader.into(), kernel: kernel.into() }),
+            _ => Self::build(false),
+        }
+    }
+
+    /// What to put into the environment so that [`find_or_build`](Self::find_or_build) finds these.
+    pub fn environment(&self) -> impl Iterator<Item = (&'static str, &Path)> {
+        iter::zip(BUILT, [self.loader.as_path(), self.kernel.as_path()])
+    }
+}
+
+/// The root of the source tree.
+pub fn workspace() -> &'static Path {
+    let own = Path::new(env!("CARGO_MANIFEST_DIR"));
+    own.parent().unwrap_or(own)
+}
+
+/// Finds the program of that name in what cargo says it built.
+fn executable(messages: &str, name: &str) -> Result<PathBuf> {
+    let artifacts = messages.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+    let mut paths = artifacts.filter(|message| message["target"]["name"] == name).filter_map(|message| {
+        let is_program = message["target"]["kind"].as_array()?.iter().any(|kind| kind == "bin");
+        is_program.then(|| message["executable"].as_str().map(PathBuf::from)).flatten()
+    });
+    paths.next().with_context(|| format!("cargo built no program {name}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_program_is_told_from_the_library_and_the_build_script() {
+        let messages = r#"{"reason":"compiler-artifact","target":{"name":"kernel","kind":["lib"]},"executable":null}
+not json
+{"reason":"compiler-artifact","target":{"name":"build-script-build","kind":["custom-build"]},"executable":null}
+{"reason":"compiler-artifact","target":{"name":"kernel","kind":["bin"]},"executable":"/a/kernel"}
+{"reason":"build-finished","success":true}"#;
+        assert_eq!(executable(messages, "kernel").unwrap(), Path::new("/a/kernel"));
+        assert!(executable(messages, "boot").is_err());
+    }
+}

@@ -1,0 +1,126 @@
+//! Finds the programs that this needs, and installs them where it may.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::{Mutex, PoisonError};
+use std::{env, fs};
+
+use anyhow::{Context, Result, bail};
+
+/// A program that this project needs and does not build itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Tool {
+    /// QEMU for x86_64 guests.
+    Qemu,
+}
+
+impl Tool {
+    const fn program(self) -> &'static str {
+        match self {
+            Self::Qemu => "qemu-system-x86_64",
+        }
+    }
+
+    /// The environment variable that names the program, for those who have it elsewhere.
+    const fn variable(self) -> &'static str {
+        match self {
+            Self::Qemu => "QEMU",
+        }
+    }
+
+    /// How a user installs it, by the package manager that is there.
+    const fn packages(self) -> [(&'static str, &'static str); 4] {
+        match self {
+            Self::Qemu => [
+                ("apt-get", "apt-get install -y --no-install-recommends qemu-system-x86"),
+                ("dnf", "dnf install -y qemu-system-x86-core"),
+                ("pacman", "pacman -S --noconfirm qemu-system-x86"),
+                ("zypper", "zypper install -y qemu-x86"),
+            ],
+        }
+    }
+}
+
+/// Finds a tool; installs it with apt-get if it is missing and this may be done without asking (as root, or with a
+/// `sudo` that needs no password).
+///
+/// # Errors
+/// When it is missing and cannot be installed: with the one command that the user has to run.
+pub fn require(tool: Tool) -> Result<PathBuf> {
+    // Held while installing, so that tests which start side by side do not install twice.
+    static FOUND: Mutex<BTreeMap<Tool, PathBuf>> = Mutex::new(BTreeMap::new());
+    let mut found = FOUND.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(path) = found.get(&tool) {
+        return Ok(path.clone());
+    }
+    let path = match find(tool) {
+        Some(path) => path,
+        None => {
+            install(tool)?;
+            find(tool).with_context(|| format!("installed, but there is still no {}", tool.program()))?
+        }
+    };
+    found.insert(tool, path.clone());
+    Ok(path)
+}
+
+fn find(tool: Tool) -> Option<PathBuf> {
+    match env::var_os(tool.variable()) {
+        Some(path) => Some(path.into()),
+        None => in_path(tool.program()),
+    }
+}
+
+fn in_path(program: &str) -> Option<PathBuf> {
+    env::split_paths(&env::var_os("PATH")?).map(|folder| folder.join(program)).find(|path| is_program(path))
+}
+
+fn is_program(path: &Path) -> bool {
+    use std::os::unix::fs::PermissionsExt;
+    fs::metadata(path).is_ok_and(|data| data.is_file() && data.permissions().mode() & 0o111 != 0)
+}
+
+fn install(tool: Tool) -> Result<()> {
+    let known = tool.packages().into_iter().find(|(manager, _)| in_path(manager).is_some());
+    let Some((manager, command)) = known else {
+        bail!("{} is missing: install QEMU for x86_64, or name it in ${}", tool.program(), tool.variable());
+    };
+    let advice = || format!("{} is missing: run `sudo {command}`", tool.program());
+    if manager != "apt-get" {
+        bail!(advice());
+    }
+    let prefix: &[&str] = match privilege() {
+        Some(prefix) => prefix,
+        None => bail!(advice()),
+    };
+    eprintln!("{} is missing: running `{command}`", tool.program());
+    // The first try fails where the package lists are missing or old, as in fresh containers.
+    if run(prefix, command) || (run(prefix, "apt-get update") && run(prefix, command)) {
+        return Ok(());
+    }
+    bail!("{} (tried here; it failed)", advice())
+}
+
+/// What to put before a command so that it runs as root without a question; `None` if nothing does.
+fn privilege() -> Option<&'static [&'static str]> {
+    let id = Command::new("id").arg("-u").output().ok()?;
+    if id.stdout.trim_ascii() == b"0" {
+        return Some(&[]);
+    }
+    in_path("sudo")?;
+    run(&["sudo", "-n"], "true").then_some(&["sudo", "-n"])
+}
+
+fn run(prefix: &[&str], command: &str) -> bool {
+    let mut words = prefix.iter().copied().chain(command.split(' '));
+    let Some(program) = words.next() else { return false };
+    // Output goes to stderr: stdout belongs to the command that the user ran.
+    Command::new(program)
+        .args(words)
+        .env("DEBIAN_FRONTEND", "noninteractive")
+        .stdin(Stdio::null())
+        .stdout(std::io::stderr())
+        .status()
+        .is_ok_and(|status| status.success())
+}

@@ -1,0 +1,108 @@
+//! A guest is what its end says, and nothing else counts as success.
+
+use std::process::Command;
+use std::time::Duration;
+
+use qemu::{Guest, Machine, Outcome, Report, TemporaryDirectory};
+
+use crate::tiny;
+
+fn run(change: impl FnOnce(&mut Guest), code: &[&[u8]]) -> Report {
+    let directory = TemporaryDirectory::new().unwrap();
+    let mut guest = tiny::guest(&directory, code);
+    change(&mut guest);
+    guest.start().unwrap().wait().unwrap()
+}
+
+#[test]
+fn each_exit_value_is_its_outcome() {
+    for (value, outcome) in [
+        (16, Outcome::Finished),
+        (17, Outcome::Crashed { durable_everywhere: true }),
+        (18, Outcome::Crashed { durable_everywhere: false }),
+        (19, Outcome::LoaderFailed),
+        (0, Outcome::Unexpected(1)),
+        (20, Outcome::Unexpected(41)),
+    ] {
+        let report = run(|_| (), &[&tiny::print("bye"), &tiny::exit(value)]);
+        assert_eq!(report.outcome, outcome, "{report}");
+        assert_eq!(report.serial, b"bye", "{report}");
+    }
+}
+
+#[test]
+fn every_machine_runs_a_guest() {
+    for machine in [Machine::Q35, Machine::Pc, Machine::Microvm] {
+        let report = run(|guest| guest.machine = machine, &[&tiny::print("here\n"), &tiny::exit(16)]);
+        assert_eq!((report.outcome, report.serial_text().as_str()), (Outcome::Finished, "here\n"), "{report}");
+    }
+}
+
+#[test]
+fn a_guest_that_hangs_is_ended_by_its_time_limit() {
+    let report = run(|guest| guest.time_limit = Some(Duration::from_millis(700)), &[&tiny::print("a")]);
+    assert_eq!(report.outcome, Outcome::TimedOut, "{report}");
+    assert_eq!(report.serial, b"a");
+    assert!(report.registers.as_deref().is_some_and(|registers| registers.contains("EIP=")), "{report}");
+    assert!(report.expect(Outcome::Finished).is_err());
+}
+
+#[test]
+fn a_guest_that_resets_itself_has_not_finished() {
+    let report = run(|_| (), &[&tiny::triple_fault()]);
+    assert_eq!(report.outcome, Outcome::Unexpected(0), "{report}");
+}
+
+#[test]
+fn a_killed_guest_has_not_finished() {
+    let directory = TemporaryDirectory::new().unwrap();
+    let guest = tiny::guest(&directory, &[&tiny::print("up")]).start().unwrap();
+    guest.wait_for_serial("up").unwrap();
+    assert_eq!(guest.kill().unwrap().outcome, Outcome::Killed(9));
+
+    let guest = tiny::guest(&directory, &[&tiny::print("up")]).start().unwrap();
+    let id = guest.process_id().to_string();
+    assert!(Command::new("kill").args(["-SEGV", &id]).status().unwrap().success());
+    let report = guest.wait().unwrap();
+    assert_eq!(report.outcome, Outcome::Killed(11), "{report}");
+}
+
+#[test]
+fn arguments_that_qemu_does_not_take_are_an_error_with_its_reason() {
+    let directory = TemporaryDirectory::new().unwrap();
+    let mut guest = tiny::guest(&directory, &[]);
+    guest.arguments = vec!["-no-such-option".into()];
+    let error = format!("{:#}", guest.start().unwrap_err());
+    assert!(error.contains("no-such-option: invalid option") && error.contains("command: "), "{error}");
+}
+
+#[test]
+fn a_guest_does_not_outlive_its_owner() {
+    let directory = TemporaryDirectory::new().unwrap();
+    let guest = tiny::guest(&directory, &[]).start().unwrap();
+    let id = guest.process_id().to_string();
+    let alive =
+        || Command::new("kill").args(["-0", &id]).stderr(std::process::Stdio::null()).status().unwrap().success();
+    assert!(alive());
+    drop(guest);
+    assert!(!alive());
+}
+
+#[test]
+fn waiting_for_words_that_never_come_fails() {
+    let directory = TemporaryDirectory::new().unwrap();
+    let mut guest = tiny::guest(&directory, &[&tiny::print("hello")]);
+    guest.time_limit = Some(Duration::from_millis(700));
+    let error = guest.start().unwrap().wait_for_serial("goodbye").unwrap_err().to_string();
+    assert!(error.contains("hello"), "{error}");
+}
+
+#[test]
+fn an_nmi_reaches_the_guest() {
+    let directory = TemporaryDirectory::new().unwrap();
+    // Without a handler, the NMI becomes a triple fault.
+    let mut guest = tiny::guest(&directory, &[&tiny::print("up")]).start().unwrap();
+    guest.wait_for_serial("up").unwrap();
+    guest.qmp().inject_nmi().unwrap();
+    assert_eq!(guest.wait().unwrap().outcome, Outcome::Unexpected(0));
+}
