@@ -1,0 +1,5 @@
+//! The processor and its platform devices; one module an architecture.
+
+mod x86_64;
+
+pub use x86_64::{acpi, apic, clock, cpu, descriptors, entry, exit, pit, port, rtc, serial, stacks, trap, watchdog};

@@ -1,0 +1,115 @@
+//! What the processor is, and small services of it.
+
+use core::arch::x86_64::{__cpuid, _rdtsc};
+use x86_64::instructions::interrupts;
+use x86_64::registers::control::Cr3;
+use x86_64::registers::model_specific::{Efer, EferFlags};
+
+/// The time stamp counter.
+#[inline]
+pub fn time_stamp() -> u64 {
+    // SAFETY: every 64-bit processor has the counter, and reading it has no effect on memory.
+    unsafe { _rdtsc() }
+}
+
+/// Tells the processor that it is in a polling loop.
+#[inline]
+pub fn relax() {
+    core::hint::spin_loop();
+}
+
+/// Lets interrupts in.
+pub fn enable_interrupts() {
+    interrupts::enable();
+}
+
+/// Keeps interrupts out.
+pub fn disable_interrupts() {
+    interrupts::disable();
+}
+
+/// Sleeps until the next interrupt; returns at once when interrupts are off, since nothing would end the sleep.
+pub fn wait_for_interrupt() {
+    if interrupts::are_enabled() {
+        x86_64::instructions::hlt();
+    } else {
+        relax();
+    }
+}
+
+/// Stops for good. Only a reset, or a non-maskable interrupt's handler, does anything after this.
+pub fn halt() -> ! {
+    loop {
+        interrupts::disable();
+        x86_64::instructions::hlt();
+    }
+}
+
+/// Page tables may say "do not execute". A no-op where the boot loader has seen to it.
+pub fn enable_no_execute() {
+    // SAFETY: the bit changes nothing for pages that do not have it, and every x86_64 processor of the last 15 years knows it.
+    unsafe { Efer::update(|flags| flags.insert(EferFlags::NO_EXECUTE_ENABLE)) };
+}
+
+/// Physical address of the page tables in use.
+pub fn page_table_root() -> u64 {
+    Cr3::read().0.start_address().as_u64()
+}
+
+/// Whether a hypervisor runs this machine (CPUID 1, ECX bit 31).
+pub fn is_virtual() -> bool {
+    __cpuid(1).ecx & 1 << 31 != 0
+}
+
+/// The highest CPUID leaf in the range that starts at `base`.
+pub(super) fn highest_leaf(base: u32) -> u32 {
+    __cpuid(base).eax
+}
+
+/// One CPUID leaf; zeroes where the processor does not have it.
+pub(super) fn leaf(number: u32) -> [u32; 4] {
+    let base = number & 0xFFFF_0000;
+    if highest_leaf(base) < number {
+        return [0; 4];
+    }
+    let registers = __cpuid(number);
+    [registers.eax, registers.ebx, registers.ecx, registers.edx]
+}
+
+/// A short text that CPUID gives.
+#[derive(Clone, Copy)]
+pub struct Text<const LEN: usize>([u8; LEN]);
+
+impl<const LEN: usize> Text<LEN> {
+    /// The text without padding; empty where it is not ASCII.
+    pub fn as_str(&self) -> &str {
+        let end = self.0.iter().position(|&byte| byte == 0).unwrap_or(LEN);
+        let text = self.0.get(..end).unwrap_or_default();
+        match core::str::from_utf8(text) {
+            Ok(text) if text.is_ascii() => text.trim(),
+            _ => "",
+        }
+    }
+}
+
+/// The processor's name, such as `QEMU Virtual CPU version 2.5+`.
+pub fn brand() -> Text<48> {
+    let mut text = [0; 48];
+    let words = (0x8000_0002..=0x8000_0004).flat_map(leaf);
+    for (out, word) in text.as_chunks_mut::<4>().0.iter_mut().zip(words) {
+        *out = word.to_le_bytes();
+    }
+    Text(text)
+}
+
+/// The hypervisor's signature, such as `TCGTCGTCGTCG`; empty on a real machine.
+pub fn hypervisor() -> Text<12> {
+    let mut text = [0; 12];
+    if is_virtual() {
+        let [_, words @ ..] = leaf(0x4000_0000);
+        for (out, word) in text.as_chunks_mut::<4>().0.iter_mut().zip(words) {
+            *out = word.to_le_bytes();
+        }
+    }
+    Text(text)
+}

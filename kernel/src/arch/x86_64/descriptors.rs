@@ -1,0 +1,113 @@
+//! Segments, the task state segment, and the table of interrupt gates.
+
+use super::{stacks, trap};
+use core::cell::UnsafeCell;
+use spin::Once;
+use x86_64::VirtAddr;
+use x86_64::instructions::segmentation::{CS, DS, ES, FS, GS, SS, Segment};
+use x86_64::instructions::tables::{lidt, load_tss};
+use x86_64::structures::DescriptorTablePointer;
+use x86_64::structures::gdt::{Descriptor, GlobalDescriptorTable, SegmentSelector};
+use x86_64::structures::idt::{Entry, HandlerFunc};
+use x86_64::structures::tss::TaskStateSegment;
+
+/// Places in the interrupt stack table. Every vector has one: a handler never runs on the stack of what it interrupted, which
+/// may be exhausted, or hold live data below its stack pointer.
+#[derive(Clone, Copy)]
+enum StackIndex {
+    Fault = 0,
+    DoubleFault = 1,
+    Nmi = 2,
+    MachineCheck = 3,
+    Interrupt = 4,
+}
+
+impl StackIndex {
+    const fn of_vector(vector: u8) -> Self {
+        match vector {
+            trap::NMI => Self::Nmi,
+            trap::DOUBLE_FAULT => Self::DoubleFault,
+            trap::MACHINE_CHECK => Self::MachineCheck,
+            0..32 => Self::Fault,
+            _ => Self::Interrupt,
+        }
+    }
+}
+
+struct Tables {
+    gdt: GlobalDescriptorTable,
+    code: SegmentSelector,
+    data: SegmentSelector,
+    task: SegmentSelector,
+}
+
+/// The gates. Written once by [`load`], before the processor knows of them.
+struct Gates(UnsafeCell<[Entry<HandlerFunc>; 256]>);
+
+// SAFETY: only `load` writes, once, before anybody reads.
+unsafe impl Sync for Gates {}
+
+static TASK: Once<TaskStateSegment> = Once::new();
+static TABLES: Once<Tables> = Once::new();
+static GATES: Gates = Gates(UnsafeCell::new([const { Entry::missing() }; 256]));
+
+/// Makes the processor use our own segments, task state and gates: from here on, every exception ends up in [`trap`].
+/// To be called once, on the boot processor.
+pub fn load() {
+    let task = TASK.call_once(|| {
+        let mut task = TaskStateSegment::new();
+        // The structure is packed, so the table is written as a whole.
+        let mut table = task.interrupt_stack_table;
+        table[StackIndex::Fault as usize] = VirtAddr::new(stacks::FAULT.top());
+        table[StackIndex::DoubleFault as usize] = VirtAddr::new(stacks::DOUBLE_FAULT.top());
+        table[StackIndex::Nmi as usize] = VirtAddr::new(stacks::NMI.top());
+        table[StackIndex::MachineCheck as usize] = VirtAddr::new(stacks::MACHINE_CHECK.top());
+        table[StackIndex::Interrupt as usize] = VirtAddr::new(stacks::INTERRUPT.top());
+        task.interrupt_stack_table = table;
+        task
+    });
+    let tables = TABLES.call_once(|| {
+        let mut gdt = GlobalDescriptorTable::new();
+        let code = gdt.append(Descriptor::kernel_code_segment());
+        let data = gdt.append(Descriptor::kernel_data_segment());
+        let task = gdt.append(Descriptor::tss_segment(task));
+        Tables { gdt, code, data, task }
+    });
+    tables.gdt.load();
+    // SAFETY: the selectors are those of the flat 64-bit kernel segments and the task state that were just appended to the
+    // table in use, which is static.
+    unsafe {
+        CS::set_reg(tables.code);
+        SS::set_reg(tables.data);
+        DS::set_reg(tables.data);
+        ES::set_reg(tables.data);
+        FS::set_reg(SegmentSelector(0));
+        GS::set_reg(SegmentSelector(0));
+        load_tss(tables.task);
+    }
+    load_gates();
+}
+
+fn load_gates() {
+    // SAFETY: nobody else has a reference: `load` runs once, and the processor does not know the table yet.
+    let gates = unsafe { &mut *GATES.0.get() };
+    for (gate, vector) in gates.iter_mut().zip(0u8..) {
+        // SAFETY: `stub` gives the address of the code that saves the frame of just this vector, with or without error
+        // code; the stack index has a stack in the task state.
+        unsafe {
+            gate.set_handler_addr(VirtAddr::new(trap::stub(vector)))
+                .set_stack_index(StackIndex::of_vector(vector) as u16);
+        }
+    }
+    let pointer =
+        DescriptorTablePointer { limit: (size_of_val(gates) - 1) as u16, base: VirtAddr::new(GATES.0.get() as u64) };
+    // SAFETY: the table is static, and all of its gates are valid.
+    unsafe { lidt(&pointer) };
+}
+
+/// Makes any further exception a triple fault: the processor resets.
+pub fn unload_gates() {
+    let pointer = DescriptorTablePointer { limit: 0, base: VirtAddr::new(0) };
+    // SAFETY: there is no memory that an empty table would make the processor misread.
+    unsafe { lidt(&pointer) };
+}

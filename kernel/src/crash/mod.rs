@@ -1,0 +1,3 @@
+//! The crash path.
+
+pub mod kinds;

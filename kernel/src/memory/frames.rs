@@ -1,0 +1,167 @@
+//! Physical memory: what is free of it, handed out for good.
+//!
+//! Everything here is set aside at start and kept, so there is nothing to give back: each free region is used up from
+//! its start.
+
+use core::ops::Range;
+
+/// Size of a frame.
+pub const FRAME: u64 = 4096;
+
+/// Memory below this is left to the firmware and to what starts other processors.
+const LOWEST: u64 = 1 << 20;
+
+/// Most regions that are kept; further ones are left unused.
+const MAX_REGIONS: usize = 64;
+
+/// Free physical memory.
+pub struct Frames {
+    regions: [Range<u64>; MAX_REGIONS],
+    count: usize,
+    total: u64,
+}
+
+impl Default for Frames {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Frames {
+    /// No memory at all.
+    pub const fn new() -> Self {
+        Self { regions: [const { 0..0 }; MAX_REGIONS], count: 0, total: 0 }
+    }
+
+    /// Adds a free region, reduced to whole frames above 1 MiB. Regions must not overlap. Returns `false` when it was
+    /// not added: nothing is left of it, or there are too many.
+    pub fn add(&mut self, region: Range<u64>) -> bool {
+        let start = region.start.max(LOWEST).next_multiple_of(FRAME);
+        let end = region.end & !(FRAME - 1);
+        if start >= end || !self.insert(start..end) {
+            return false;
+        }
+        self.total += end - start;
+        true
+    }
+
+    fn insert(&mut self, region: Range<u64>) -> bool {
+        let Some(slot) = self.regions.get_mut(self.count) else { return false };
+        *slot = region;
+        self.count += 1;
+        true
+    }
+
+    /// Takes exactly this range, which must be free as a whole and made of whole frames.
+    pub fn take_exactly(&mut self, wanted: Range<u64>) -> bool {
+        if wanted.is_empty() || !wanted.start.is_multiple_of(FRAME) || !wanted.end.is_multiple_of(FRAME) {
+            return false;
+        }
+        let found = self.regions.iter_mut().find(|region| region.start <= wanted.start && wanted.end <= region.end);
+        let Some(region) = found else { return false };
+        let rest = wanted.end..region.end;
+        region.end = wanted.start;
+        // With no slot left, the rest is lost, not handed out twice.
+        if !rest.is_empty() {
+            self.insert(rest);
+        }
+        true
+    }
+
+    /// Takes `len` bytes (rounded up to whole frames) of contiguous memory, aligned to `align`, a power of two. Returns the address.
+    ///
+    /// What lies before the alignment in the region is kept as a region of its own, if there is room to keep it.
+    pub fn take(&mut self, len: u64, align: u64) -> Option<u64> {
+        let len = len.checked_next_multiple_of(FRAME).filter(|&len| len > 0)?;
+        let align = align.max(FRAME);
+        let place = |region: &Range<u64>| {
+            let start = region.start.checked_next_multiple_of(align)?;
+            let end = start.checked_add(len)?;
+            (end <= region.end).then_some(start..end)
+        };
+        // The smallest region that fits: large ones stay whole for large requests.
+        let fits = self.regions.iter().filter_map(|region| Some((region.end - region.start, place(region)?)));
+        let (_, range) = fits.min_by_key(|(size, _)| *size)?;
+        let start = range.start;
+        self.take_exactly(range).then_some(start)
+    }
+
+    /// Bytes that are free.
+    pub fn free(&self) -> u64 {
+        self.regions.iter().map(|region| region.end.saturating_sub(region.start)).sum()
+    }
+
+    /// Bytes that were free at first.
+    pub fn total(&self) -> u64 {
+        self.total
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::vec::Vec;
+
+    const MIB: u64 = 1 << 20;
+
+    fn frames(regions: &[Range<u64>]) -> Frames {
+        let mut frames = Frames::new();
+        for region in regions {
+            frames.add(region.clone());
+        }
+        frames
+    }
+
+    #[test]
+    fn low_memory_and_broken_frames_are_left_out() {
+        let mut frames = Frames::new();
+        assert!(!frames.add(0..0xA_0000));
+        assert!(!frames.add(2 * MIB + 1..2 * MIB + 4097));
+        assert!(frames.add(0x8000..2 * MIB + 5));
+        assert_eq!(frames.free(), MIB);
+    }
+
+    #[test]
+    fn nothing_is_handed_out_twice() {
+        let mut frames = frames(&[MIB..3 * MIB, 16 * MIB..20 * MIB, 5 * MIB..5 * MIB + 8192]);
+        let free = frames.free();
+        let mut taken: Vec<Range<u64>> = Vec::new();
+        let mut random = 12345u64;
+        assert!(frames.take_exactly(17 * MIB..18 * MIB));
+        taken.push(17 * MIB..18 * MIB);
+        for _ in 0..2000 {
+            random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            let len = (random >> 33) % 40_000 + 1;
+            let align = 1 << (random >> 50) % 16;
+            let Some(start) = frames.take(len, align) else { continue };
+            assert!(start.is_multiple_of(align));
+            taken.push(start..start + len.next_multiple_of(FRAME));
+        }
+        taken.sort_by_key(|range| range.start);
+        assert!(taken.windows(2).all(|pair| pair[0].end <= pair[1].start));
+        let sum: u64 = taken.iter().map(|range| range.end - range.start).sum();
+        assert!(sum + frames.free() <= free);
+        assert!(taken.len() > 100);
+    }
+
+    #[test]
+    fn an_exact_range_is_taken_once() {
+        let mut frames = frames(&[MIB..32 * MIB]);
+        assert!(frames.take_exactly(16 * MIB..17 * MIB));
+        assert!(!frames.take_exactly(16 * MIB..17 * MIB));
+        assert!(!frames.take_exactly(31 * MIB..33 * MIB), "beyond the region");
+        assert!(!frames.take_exactly(2 * MIB + 1..3 * MIB), "not whole frames");
+        assert_eq!(frames.free(), 30 * MIB);
+    }
+
+    #[test]
+    fn too_much_is_refused() {
+        let mut frames = frames(&[MIB..2 * MIB]);
+        assert_eq!(frames.take(MIB + 1, 1), None);
+        assert_eq!(frames.take(u64::MAX, 1), None);
+        assert_eq!(frames.take(0, 1), None);
+        assert_eq!(frames.take(FRAME, 1 << 63), None);
+        assert_eq!(frames.take(MIB, 1), Some(MIB));
+        assert_eq!(frames.take(1, 1), None);
+    }
+}

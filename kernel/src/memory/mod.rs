@@ -1,0 +1,126 @@
+//! Memory: free frames, page tables, the heap, and memory for devices.
+//!
+//! ```text
+//! boot loader's map ─► frames ─┬─► heap (grows page by page, in the kernel's own window)
+//!                              ├─► DMA buffers (contiguous, seen through the map of all physical memory)
+//!                              └─► page tables
+//! ```
+//! Nothing is given back but the heap's pieces to the heap. The record ring has a fixed place of its own, so that it is found
+//! again after a reset.
+
+pub mod dma;
+pub mod frames;
+pub mod heap;
+pub mod paging;
+pub mod ring_area;
+
+use crate::arch::acpi;
+use bootloader_api::BootInfo;
+use bootloader_api::info::MemoryRegionKind;
+use core::ptr::NonNull;
+use core::sync::atomic::{AtomicU64, Ordering};
+use frames::Frames;
+use paging::AddressSpace;
+use spin::Mutex;
+
+/// Why there is no memory to work with. The boot loader did not do what the kernel's configuration asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Error {
+    /// The loader did not map physical memory.
+    NoPhysicalMap,
+    /// No free memory of the size that is needed.
+    OutOfMemory,
+    /// The page tables have no free place for the kernel's window.
+    NoWindow,
+}
+
+impl core::fmt::Display for Error {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str(match self {
+            Self::NoPhysicalMap => "the boot loader did not map physical memory",
+            Self::OutOfMemory => "not enough free memory",
+            Self::NoWindow => "the page tables are full",
+        })
+    }
+}
+
+/// Frames and page tables, under one lock. Taken at start and when the heap grows, never on the crash path.
+struct Memory {
+    frames: Frames,
+    space: AddressSpace,
+}
+
+static MEMORY: Mutex<Option<Memory>> = Mutex::new(None);
+/// Where physical memory is mapped.
+static PHYSICAL_OFFSET: AtomicU64 = AtomicU64::new(0);
+/// End of what the boot loader's map lists, and so of what is surely mapped.
+static PHYSICAL_END: AtomicU64 = AtomicU64::new(0);
+
+/// What was found and done, to be logged when there is a log.
+#[derive(Clone, Copy, Debug)]
+pub struct Report {
+    /// Free memory at first, in bytes.
+    pub total: u64,
+    /// Memory that came between the kernel and address 0 has been unmapped.
+    pub null_was_mapped: bool,
+    /// Guard pages that could not be unmapped.
+    pub guards_missing: usize,
+}
+
+/// Takes stock of physical memory and takes the page tables over. To be called once, at start.
+///
+/// # Errors
+/// When the kernel cannot work with what the boot loader handed over.
+pub fn init(boot_info: &BootInfo, guards: &[u64]) -> Result<Report, Error> {
+    let offset = boot_info.physical_memory_offset.into_option().ok_or(Error::NoPhysicalMap)?;
+    let mut frames = Frames::new();
+    let mut end = 0;
+    for region in boot_info.memory_regions.iter() {
+        end = end.max(region.end);
+        if region.kind == MemoryRegionKind::Usable {
+            frames.add(region.start..region.end);
+        }
+    }
+    PHYSICAL_OFFSET.store(offset, Ordering::Relaxed);
+    PHYSICAL_END.store(end, Ordering::Relaxed);
+    // SAFETY: the boot loader vouches for the offset, and nobody else changes the page tables in use.
+    let mut space = unsafe { AddressSpace::take_over(offset, boot_info.recursive_index.into_option()) }?;
+    let null_was_mapped = space.unmap_page(0);
+    let guards_missing = guards.iter().filter(|&&guard| !space.unmap_page(guard)).count();
+    let total = frames.total();
+    *MEMORY.lock() = Some(Memory { frames, space });
+    Ok(Report { total, null_was_mapped, guards_missing })
+}
+
+/// Free memory now and at first, in bytes.
+pub fn usage() -> (u64, u64) {
+    MEMORY.lock().as_ref().map_or((0, 0), |memory| (memory.frames.free(), memory.frames.total()))
+}
+
+/// Where the processor sees a physical address.
+fn mapped(physical: u64) -> Option<NonNull<u8>> {
+    NonNull::new((PHYSICAL_OFFSET.load(Ordering::Relaxed).checked_add(physical)?) as *mut u8)
+}
+
+/// Maps device registers, uncached; `None` where there is no memory for page tables, or the place makes no sense.
+pub fn map_registers(physical: u64, len: usize) -> Option<NonNull<u8>> {
+    let mut memory = MEMORY.lock();
+    let Memory { frames, space } = memory.as_mut()?;
+    space.map_registers(physical, len as u64, frames)
+}
+
+/// Firmware tables, seen through the map of physical memory.
+pub struct FirmwareMemory;
+
+impl acpi::Memory for FirmwareMemory {
+    fn bytes(&self, address: u64, len: usize) -> Option<&[u8]> {
+        let end = address.checked_add(len as u64)?;
+        if address == 0 || end > PHYSICAL_END.load(Ordering::Relaxed) {
+            return None;
+        }
+        let start = mapped(address)?;
+        // SAFETY: the boot loader mapped all memory up to the end of its map at the offset. The firmware's tables lie in
+        // memory that is not free, so that nothing writes there.
+        Some(unsafe { core::slice::from_raw_parts(start.as_ptr(), len) })
+    }
+}
