@@ -16,8 +16,8 @@ const MAX_REGIONS: usize = 64;
 
 /// Free physical memory.
 pub struct Frames {
+    /// Unused slots are empty ranges.
     regions: [Range<u64>; MAX_REGIONS],
-    count: usize,
     total: u64,
 }
 
@@ -30,7 +30,7 @@ impl Default for Frames {
 impl Frames {
     /// No memory at all.
     pub const fn new() -> Self {
-        Self { regions: [const { 0..0 }; MAX_REGIONS], count: 0, total: 0 }
+        Self { regions: [const { 0..0 }; MAX_REGIONS], total: 0 }
     }
 
     /// Adds a free region, reduced to whole frames above 1 MiB. Regions must not overlap. Returns `false` when it was
@@ -46,10 +46,13 @@ impl Frames {
     }
 
     fn insert(&mut self, region: Range<u64>) -> bool {
-        let Some(slot) = self.regions.get_mut(self.count) else { return false };
-        *slot = region;
-        self.count += 1;
-        true
+        match self.regions.iter_mut().find(|slot| slot.is_empty()) {
+            Some(slot) => {
+                *slot = region;
+                true
+            }
+            None => false,
+        }
     }
 
     /// Takes exactly this range, which must be free as a whole and made of whole frames.
@@ -59,11 +62,13 @@ impl Frames {
         }
         let found = self.regions.iter_mut().find(|region| region.start <= wanted.start && wanted.end <= region.end);
         let Some(region) = found else { return false };
-        let rest = wanted.end..region.end;
-        region.end = wanted.start;
-        // With no slot left, the rest is lost, not handed out twice.
-        if !rest.is_empty() {
-            self.insert(rest);
+        let (before, after) = (region.start..wanted.start, wanted.end..region.end);
+        // With no slot left, the smaller rest is lost, not handed out twice.
+        let before_is_larger = before.end - before.start > after.end - after.start;
+        let (larger, smaller) = if before_is_larger { (before, after) } else { (after, before) };
+        *region = larger;
+        if !smaller.is_empty() {
+            self.insert(smaller);
         }
         true
     }

@@ -34,7 +34,7 @@ fn sums_to_zero(bytes: &[u8]) -> bool {
     bytes.iter().fold(0u8, |sum, &byte| sum.wrapping_add(byte)) == 0
 }
 
-fn table<'m, M: Memory + ?Sized>(memory: &'m M, address: u64) -> Option<&'m [u8]> {
+fn table<M: Memory + ?Sized>(memory: &M, address: u64) -> Option<&[u8]> {
     let header = memory.bytes(address, HEADER)?;
     let len = number(header, 4, 4)? as usize;
     if !(HEADER..=MAX_TABLE).contains(&len) {

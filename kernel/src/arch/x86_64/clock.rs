@@ -35,14 +35,14 @@ pub fn start() {
 
 /// Finds the counter's rate; takes up to 4 ms where it has to be measured.
 pub fn calibrate() -> Source {
-    let candidates: [(Source, fn() -> Option<u64>); 3] = [
-        (Source::Processor, processor_rate),
-        (Source::Hypervisor, hypervisor_rate),
-        (Source::IntervalTimer, pit::measure_time_stamp_rate),
-    ];
-    let found = candidates.into_iter().find_map(|(source, rate)| {
-        let rate = rate().filter(|rate| PLAUSIBLE_HZ.contains(rate))?;
-        Some((source, rate))
+    let found = [Source::Processor, Source::Hypervisor, Source::IntervalTimer].into_iter().find_map(|source| {
+        let rate = match source {
+            Source::Processor => processor_rate(),
+            Source::Hypervisor => hypervisor_rate(),
+            Source::IntervalTimer => pit::measure_time_stamp_rate(),
+            Source::Guess => None,
+        };
+        Some((source, rate.filter(|rate| PLAUSIBLE_HZ.contains(rate))?))
     });
     let (source, rate) = found.unwrap_or((Source::Guess, GUESS_HZ));
     FREQUENCY.store(rate, Ordering::Relaxed);

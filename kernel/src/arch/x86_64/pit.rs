@@ -11,9 +11,9 @@ const COMMAND: u16 = 0x43;
 /// Channel 2's gate (bit 0) and the speaker (bit 1).
 const GATE: u16 = 0x61;
 /// Channel 2, low byte then high byte, mode 0 (counts down once).
-const COUNT_DOWN: u8 = 0b10_11_000_0;
+const COUNT_DOWN: u8 = 0b1011_0000;
 /// Channel 2, latch the count.
-const LATCH: u8 = 0b10_00_000_0;
+const LATCH: u8 = 0b1000_0000;
 
 /// How long a measurement takes, in the timer's ticks: 4 ms.
 const WINDOW: u16 = (HZ * 4 / 1000) as u16;
