@@ -1,0 +1,207 @@
+//! The loader's own log: kept in memory, and handed over to the kernel.
+//!
+//! One line each:
+//!
+//! ```text
+//! <16 hexadecimal digits: time stamp counter> <INFO |WARN |ERROR> <text>\n
+//! ```
+//!
+//! The loader knows no time but the processor's time stamp counter, which firmware leaves running; a kernel
+//! that has calibrated it can tell when each line was written. Text has no control characters.
+
+use core::fmt::{self, Write};
+use core::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
+
+/// Most bytes that the log keeps. Lines that do not fit are counted, and named in the last line.
+pub const CAPACITY: usize = 16 * 1024;
+
+/// Room that is kept for the line that says how many were left out.
+const LAST_LINE: usize = 80;
+
+static LOG: Log = Log::new();
+
+/// How much a line matters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Level {
+    /// For the record.
+    Info,
+    /// Something that the user may have to look at.
+    Warn,
+    /// Why the kernel is not started.
+    Error,
+}
+
+impl Level {
+    const fn word(self) -> &'static str {
+        match self {
+            Self::Info => "INFO ",
+            Self::Warn => "WARN ",
+            Self::Error => "ERROR",
+        }
+    }
+}
+
+/// Adds a line for the record.
+pub fn info(text: fmt::Arguments<'_>) {
+    LOG.add(time_stamp(), Level::Info, text);
+}
+
+/// Adds a line that the user may have to look at.
+pub fn warn(text: fmt::Arguments<'_>) {
+    LOG.add(time_stamp(), Level::Warn, text);
+}
+
+/// Adds the line that says why the kernel is not started.
+pub fn error(text: fmt::Arguments<'_>) {
+    LOG.add(time_stamp(), Level::Error, text);
+}
+
+/// Copies the log into `out`, as far as there is room, and returns the number of bytes.
+pub fn copy_to(out: &mut [u8]) -> usize {
+    LOG.copy_to(out)
+}
+
+/// Calls `each` with the bytes of every line of at least a level, without time and line feed.
+pub fn for_each_line(at_least: Level, mut each: impl FnMut(&mut dyn Iterator<Item = u8>)) {
+    let mut at = 0;
+    while let Some(end) = (at..LOG.len()).find(|i| LOG.byte(*i) == b'\n') {
+        let level = LOG.byte(at + 17);
+        let wanted = match at_least {
+            Level::Info => true,
+            Level::Warn => level != b'I',
+            Level::Error => level == b'E',
+        };
+        if wanted {
+            each(&mut (at + 17..end).map(|i| LOG.byte(i)));
+        }
+        at = end + 1;
+    }
+}
+
+fn time_stamp() -> u64 {
+    // SAFETY: every 64-bit processor has the instruction, and a loader runs where it is allowed.
+    unsafe { core::arch::x86_64::_rdtsc() }
+}
+
+/// Text that only grows. Made of atomic bytes, so that an exception handler may read what the code it interrupted
+/// was writing; there is one writer at a time.
+struct Log {
+    bytes: [AtomicU8; CAPACITY],
+    len: AtomicUsize,
+    left_out: AtomicUsize,
+}
+
+impl Log {
+    const fn new() -> Self {
+        Self { bytes: [const { AtomicU8::new(0) }; CAPACITY], len: AtomicUsize::new(0), left_out: AtomicUsize::new(0) }
+    }
+
+    fn len(&self) -> usize {
+        self.len.load(Ordering::Acquire)
+    }
+
+    fn byte(&self, at: usize) -> u8 {
+        self.bytes.get(at).map_or(0, |byte| byte.load(Ordering::Relaxed))
+    }
+
+    fn add(&self, time: u64, level: Level, text: fmt::Arguments<'_>) {
+        let mut line = Line { log: self, at: self.len(), end: CAPACITY - LAST_LINE };
+        let written = write!(line, "{time:016x} {} {text}", level.word());
+        if written.is_err() {
+            self.left_out.fetch_add(1, Ordering::Relaxed);
+            return;
+        }
+        // `Line` keeps this byte free.
+        self.bytes[line.at].store(b'\n', Ordering::Relaxed);
+        self.len.store(line.at + 1, Ordering::Release);
+    }
+
+    fn copy_to(&self, out: &mut [u8]) -> usize {
+        let mut at = 0;
+        for (to, from) in out.iter_mut().zip(&self.bytes[..self.len()]) {
+            *to = from.load(Ordering::Relaxed);
+            at += 1;
+        }
+        let left_out = self.left_out.load(Ordering::Relaxed);
+        if left_out != 0 {
+            let mut tail = Tail { out, at };
+            let time = time_stamp();
+            // Fails only where the caller gave less room than `CAPACITY`.
+            if writeln!(tail, "{time:016x} WARN  {left_out} lines of the loader's log did not fit").is_ok() {
+                at = tail.at;
+            }
+        }
+        at
+    }
+}
+
+/// A line that is being added: invisible until the log's length is moved past it.
+struct Line<'a> {
+    log: &'a Log,
+    at: usize,
+    end: usize,
+}
+
+impl Write for Line<'_> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        for byte in text.bytes() {
+            // One byte is kept for the line feed.
+            if self.at + 1 >= self.end {
+                return Err(fmt::Error);
+            }
+            let byte = if byte.is_ascii_control() { b' ' } else { byte };
+            self.log.bytes[self.at].store(byte, Ordering::Relaxed);
+            self.at += 1;
+        }
+        Ok(())
+    }
+}
+
+struct Tail<'a> {
+    out: &'a mut [u8],
+    at: usize,
+}
+
+impl Write for Tail<'_> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        let room = self.out.get_mut(self.at..self.at + text.len()).ok_or(fmt::Error)?;
+        room.copy_from_slice(text.as_bytes());
+        self.at += text.len();
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::string::String;
+
+    fn text(log: &Log) -> String {
+        let mut out = [0; CAPACITY];
+        let len = log.copy_to(&mut out);
+        String::from_utf8(out[..len].into()).unwrap()
+    }
+
+    #[test]
+    fn a_line_has_time_level_and_text_without_control_characters() {
+        let log = Log::new();
+        log.add(0x1234, Level::Info, format_args!("a\nb{}", 'é'));
+        log.add(u64::MAX, Level::Error, format_args!(""));
+        assert_eq!(text(&log), "0000000000001234 INFO  a bé\nffffffffffffffff ERROR \n");
+    }
+
+    #[test]
+    fn a_full_log_keeps_the_first_lines_and_counts_the_others() {
+        let log = Log::new();
+        for number in 0..1000 {
+            log.add(0, Level::Info, format_args!("line {number} {:100}", ""));
+        }
+        let text = text(&log);
+        assert!(text.len() <= CAPACITY);
+        let kept = text.lines().count() - 1;
+        assert!(
+            text.lines().take(kept).enumerate().all(|(i, line)| line[17..].starts_with(&format!("INFO  line {i} ")))
+        );
+        assert!(text.ends_with(&format!("WARN  {} lines of the loader's log did not fit\n", 1000 - kept)));
+    }
+}

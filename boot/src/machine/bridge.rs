@@ -1,0 +1,132 @@
+//! The way from the loader's address space into the kernel's.
+//!
+//! No address need mean the same in both, so there is a third one: the loader's top page table with one more entry, that of the
+//! kernel's top table under which the *bridge* lies, a page of code that thus has one address in both:
+//!
+//! ```text
+//!   loader's tables ──► loader's tables + bridge ──► (in the bridge) kernel's tables ──► kernel
+//! ```
+//!
+//! That needs no address of the loader to be free in the kernel's address space, nor the other way round.
+
+use crate::elf::PAGE;
+use crate::error::Error;
+use crate::frames::Frames;
+use crate::load::{Entry, Loaded};
+use core::arch::{asm, global_asm};
+
+// Position-independent, and never written to: its page is read-only. In: rdi boot information, rsi kernel's entry
+// point, rdx top of stack, rcx kernel's page table. The descriptors' accessed bits are set, so that the processor does not try
+// to set them.
+global_asm!(
+    ".pushsection .text.bridge,\"ax\",@progbits",
+    ".global bridge_start",
+    ".global bridge_end",
+    "bridge_start:",
+    "mov cr3, rcx",
+    "mov rsp, rdx",
+    "lea rax, [rip + 3f]",
+    "sub rsp, 16",
+    "mov word ptr [rsp], 23",
+    "mov [rsp + 2], rax",
+    "lgdt [rsp]",
+    "mov rsp, rdx",
+    "mov eax, 0x10",
+    "mov ds, eax",
+    "mov es, eax",
+    "mov ss, eax",
+    "xor eax, eax",
+    "mov fs, eax",
+    "mov gs, eax",
+    "lea rax, [rip + 2f]",
+    "push 0x08",
+    "push rax",
+    "retfq",
+    "2:",
+    "mov rsp, rdx",
+    "push 0", // Where backtraces end, and what makes rsp what the ABI wants it to be at a function's start.
+    "mov rax, rsi",
+    "xor ebx, ebx",
+    "xor ecx, ecx",
+    "xor edx, edx",
+    "xor esi, esi",
+    "xor ebp, ebp",
+    "xor r8d, r8d",
+    "xor r9d, r9d",
+    "xor r10d, r10d",
+    "xor r11d, r11d",
+    "xor r12d, r12d",
+    "xor r13d, r13d",
+    "xor r14d, r14d",
+    "xor r15d, r15d",
+    "cld",
+    "jmp rax",
+    ".p2align 3",
+    "3:",
+    ".quad 0",
+    ".quad 0x00AF9B000000FFFF", // 0x08: 64-bit code.
+    ".quad 0x00CF93000000FFFF", // 0x10: data.
+    "bridge_end:",
+    ".popsection",
+);
+
+unsafe extern "C" {
+    static bridge_start: [u8; 0];
+    static bridge_end: [u8; 0];
+}
+
+/// The bridge's bytes, for [`Job::bridge`](crate::Job::bridge).
+pub fn code() -> &'static [u8] {
+    let (start, end) = (&raw const bridge_start, &raw const bridge_end);
+    // SAFETY: both symbols delimit one piece of this program's code, which nothing ever changes.
+    unsafe { core::slice::from_raw_parts(start.cast(), end.addr() - start.addr()) }
+}
+
+/// Copies the page table in use, adds the way to the bridge, and returns the copy's physical address.
+///
+/// # Errors
+/// If there is no frame left.
+///
+/// # Safety
+/// The processor uses four-level page tables, and the top one can be read at its physical address.
+pub unsafe fn build(frames: &mut Frames, loaded: &Loaded<'_>) -> Result<u64, Error> {
+    let Entry { page_table, bridge, .. } = loaded.entry();
+    let refused = Error::OutOfMemory { purpose: "page tables", wanted: PAGE, free: frames.free() };
+    let range = frames.allocate(PAGE).ok_or(refused)?;
+    let slot = (bridge >> 39 & 511) * 8;
+    let entry_at = page_table + slot;
+    let mut entry = [0; 8];
+    entry.copy_from_slice(frames.bytes(entry_at..entry_at + 8).ok_or(refused)?);
+    let current = core::ptr::with_exposed_provenance::<[u8; PAGE as usize]>(super::cpu::page_table() as usize);
+    let table = frames.bytes_mut(range.clone()).ok_or(refused)?;
+    // SAFETY: the caller vouches that the table in use can be read there; it is a page long, and only the processor's own accessed
+    // bits may change meanwhile.
+    table.copy_from_slice(&unsafe { current.read_volatile() });
+    let slot = slot as usize;
+    table[slot..slot + 8].copy_from_slice(&entry);
+    Ok(range.start)
+}
+
+/// Starts the kernel.
+///
+/// # Safety
+/// `bridge_table` comes from [`build`] for the same entry, whose address space has been finished; the loader's code and stack lie in the
+/// lower half; [`super::cpu::prepare`] has been called; nothing of the loader is needed any more.
+pub unsafe fn enter(entry: Entry, bridge_table: u64) -> ! {
+    // SAFETY: the loader's lower half is mapped in the bridge's table as it is now, so that the jump is still executed; the rest is
+    // the caller's promise.
+    unsafe {
+        asm!(
+            "cli",
+            "mov cr3, {table}",
+            "jmp {bridge}",
+            table = in(reg) bridge_table,
+            bridge = in(reg) entry.bridge,
+            in("rdi") entry.boot_info,
+            in("rsi") entry.address,
+            in("rdx") entry.stack_top,
+            in("rcx") entry.page_table,
+            options(noreturn),
+        )
+    }
+}

@@ -1,0 +1,25 @@
+//! The end, where the kernel cannot be started.
+
+use super::{cpu, port};
+
+/// QEMU's isa-debug-exit device, as the project's machines have it.
+const DEBUG_EXIT: u16 = 0xF4;
+
+/// Why the loader ended. QEMU's exit status is twice the value, plus one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Reason {
+    /// The kernel cannot be started; the serial port has the reason. QEMU's exit status is 225.
+    Error = 0x70,
+    /// The loader itself failed: an exception or a panic. QEMU's exit status is 227.
+    Crash = 0x71,
+}
+
+/// Ends the machine where there is something to tell (QEMU's isa-debug-exit), and stops it otherwise.
+pub fn exit(reason: Reason) -> ! {
+    if cpu::is_virtual() {
+        // SAFETY: on QEMU the port ends the machine, if it is there at all; other hypervisors have nothing there.
+        unsafe { port::write8(DEBUG_EXIT, reason as u8) };
+    }
+    cpu::halt()
+}

@@ -1,0 +1,8 @@
+//! The processor and the devices that the loader itself touches.
+
+pub mod bridge;
+pub mod cpu;
+pub mod exceptions;
+pub mod exit;
+pub mod port;
+pub mod serial;

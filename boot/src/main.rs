@@ -1,2 +1,0 @@
-//! The loader.
-fn main() {}
