@@ -1,2 +1,13 @@
-//! Integration tests on disk images.
+//! What the integration tests share: guests to run, images to make, and an independent reader.
+//!
+//! The tests themselves are in `tests/`: one file is one promise to the user, and each asserts on disk images, by two
+//! readers. One is `bcon`, which runs the kernel's own code. The other is [`oracle`], written from the format's
+//! description alone, so that both cannot be wrong together.
 #![forbid(unsafe_code)]
+
+pub mod gpt;
+pub mod oracle;
+pub mod recipe;
+mod scene;
+
+pub use scene::{Scene, random_word, run};
