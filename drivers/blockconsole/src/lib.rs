@@ -2,9 +2,17 @@
 #![no_std]
 #![forbid(unsafe_code)]
 
+pub mod checksum;
+pub mod crash;
+pub mod format;
+pub mod last_boot;
 pub mod level;
 pub mod line;
+pub mod marks;
+pub mod place;
 pub mod ring;
+pub mod search;
+pub mod series;
 mod sync;
 
 pub use level::Level;
