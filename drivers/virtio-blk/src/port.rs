@@ -1,0 +1,398 @@
+//! One queue of a device, with its requests, deadlines and recovery: what disk and crash port have in common.
+
+use block::{Completion, Error, ErrorKind, Geometry, Refused, Request, State, Tag, WriteCache};
+use platform::{Deadline, DmaBuffer, Platform};
+use virtio_drivers::transport::Transport;
+
+use crate::controller::{
+    CHECK_NS, Controller, Failure, Health, Phase, Queues, REQUEST_QUEUE, SPARE_QUEUE, Session, Step, Timeouts,
+};
+use crate::crash::points;
+use crate::geometry::Limits;
+use crate::queue::{Data, QueueMemory, SLOTS, Shape, SplitQueue, Used};
+use crate::spec::{Features, request};
+
+/// What a disk did so far, for logs and tests.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counters {
+    /// Requests that were accepted.
+    pub submitted: u64,
+    /// Requests that the device completed.
+    pub completed: u64,
+    /// Doorbells rung for a request.
+    pub notified: u64,
+    /// Doorbells rung again because nothing had come for a while.
+    pub notified_again: u64,
+    /// Resets, the first one included.
+    pub resets: u64,
+}
+
+/// A request that was accepted and not handed back yet.
+struct Flight {
+    tag: Tag,
+    buffer: Option<DmaBuffer>,
+    deadline: Deadline,
+    /// Bytes that the device is to write, where it is known to count them right.
+    expected: u32,
+}
+
+enum Slot {
+    Free,
+    /// The device has it.
+    InFlight(Flight),
+    /// The device does not have it any more, or is dead and keeps the buffer. To be handed back.
+    Failed(Flight, Error),
+}
+
+/// One queue of a device.
+pub(crate) struct Port<P: Platform, T: Transport> {
+    controller: Controller<P, T>,
+    queue: SplitQueue,
+    /// Which queue of the device it is.
+    number: u16,
+    /// The crash port's queue, which the disk sets up beside its own.
+    spare: Option<QueueMemory>,
+    session: Option<Session>,
+    slots: [Slot; SLOTS],
+    /// How many slots are `Failed`.
+    failed: u32,
+    next_check: Deadline,
+    /// Whether the device must be looked at before the first request: it was set up by somebody else.
+    unverified: bool,
+    why: &'static str,
+    counters: Counters,
+}
+
+impl<P: Platform, T: Transport> Port<P, T> {
+    /// A port that has to be recovered before use. `entries` is how long a queue the device offers.
+    pub(crate) fn new(
+        platform: P,
+        transport: T,
+        timeouts: Timeouts,
+        entries: u32,
+        spare: Option<QueueMemory>,
+    ) -> Option<Self> {
+        let room = Shape::room_for(entries, transport.requires_legacy_layout());
+        let queue = SplitQueue::allocate(&platform, room)?;
+        Some(Self {
+            controller: Controller::new(platform, transport, timeouts),
+            queue,
+            number: REQUEST_QUEUE,
+            spare,
+            session: None,
+            slots: [const { Slot::Free }; SLOTS],
+            failed: 0,
+            next_check: Deadline(0),
+            unverified: false,
+            why: "not started",
+            counters: Counters::default(),
+        })
+    }
+
+    /// Makes it a crash port: to be recovered, or armed, before use.
+    pub(crate) fn stand_by(&mut self) {
+        self.why = "the device has to be recovered first";
+    }
+
+    pub(crate) fn queue_memory(&self) -> QueueMemory {
+        self.queue.memory()
+    }
+
+    pub(crate) fn session(&self) -> Option<&Session> {
+        self.session.as_ref()
+    }
+
+    pub(crate) fn why(&self) -> &'static str {
+        self.why
+    }
+
+    pub(crate) fn in_flight(&self) -> u32 {
+        self.queue.in_flight()
+    }
+
+    pub(crate) fn counters(&self) -> Counters {
+        self.counters
+    }
+
+    pub(crate) fn set_timeouts(&mut self, timeouts: Timeouts) {
+        self.controller.timeouts = timeouts;
+    }
+
+    /// Goes on with the spare queue of a device that somebody else initialised.
+    pub(crate) fn arm(&mut self, session: &Session) {
+        self.session = Some(*session);
+        match session.spare {
+            Some(shape) => {
+                self.queue.reset(shape);
+                self.number = SPARE_QUEUE;
+                self.unverified = true;
+                self.controller.phase = Phase::Ready;
+                self.why = "a spare queue is set up";
+            }
+            None => {
+                let why = "the device has no queue to spare";
+                self.controller.phase = Phase::Dead(Failure::new(ErrorKind::NotReady, why));
+                self.why = why;
+            }
+        }
+    }
+
+    fn limits(&self) -> Limits {
+        self.session.map_or(Limits::UNKNOWN, |session| session.limits)
+    }
+
+    pub(crate) fn geometry(&self) -> Geometry {
+        let mut geometry = self.limits().geometry;
+        if self.number == SPARE_QUEUE {
+            geometry.queue_depth = self.queue.shape().slots.max(1);
+        }
+        geometry
+    }
+
+    pub(crate) fn max_discard_blocks(&self) -> u32 {
+        self.limits().max_discard_blocks
+    }
+
+    pub(crate) fn state(&self) -> State {
+        match self.controller.phase {
+            Phase::Ready => State::Ready,
+            Phase::Resetting(_) | Phase::Configuring(_) => State::Recovering,
+            Phase::Dead(failure) => State::Dead(failure.error),
+        }
+    }
+
+    pub(crate) fn submit(&mut self, tag: Tag, request: Request<DmaBuffer>) -> Result<(), Refused<DmaBuffer>> {
+        match self.admit(&request) {
+            Ok(slot) => {
+                self.start(slot, tag, request);
+                Ok(())
+            }
+            Err(error) => Err(Refused { error, request }),
+        }
+    }
+
+    pub(crate) fn discard(&mut self, tag: Tag, first_block: u64, blocks: u32) -> Result<(), Error> {
+        let limits = self.limits();
+        // A discard must fit just as a write of zeroes must, but for the limit.
+        let like = Request::<DmaBuffer>::WriteZeroes { first_block, blocks };
+        let limit = limits.max_discard_blocks;
+        like.check(&Geometry { max_write_zeroes_blocks: limit, ..limits.geometry })?;
+        let slot = self.free_slot()?;
+        let sectors = blocks * limits.sectors_per_block();
+        let sector = first_block * u64::from(limits.sectors_per_block());
+        self.send(slot, tag, None, request::DISCARD, sector, Data::Segment { sectors });
+        Ok(())
+    }
+
+    /// Decides whether a request can go in, and where.
+    fn admit(&mut self, request: &Request<DmaBuffer>) -> Result<u16, Error> {
+        if self.controller.phase != Phase::Ready {
+            return Err(ErrorKind::NotReady.into());
+        }
+        request.check(&self.geometry())?;
+        let flushes = self.session.is_some_and(|session| session.features.contains(Features::FLUSH));
+        let write_cache = self.limits().geometry.write_cache;
+        match request {
+            Request::Flush if !flushes => return Err(ErrorKind::Unsupported.into()),
+            // There is no such bit in a virtio request: only where each completed write is on the medium anyway.
+            Request::Write { fua: true, .. } if write_cache != WriteCache::WriteThrough => {
+                return Err(ErrorKind::Unsupported.into());
+            }
+            _ => {}
+        }
+        self.free_slot()
+    }
+
+    fn free_slot(&mut self) -> Result<u16, Error> {
+        if self.controller.phase != Phase::Ready || !self.verify() {
+            return Err(ErrorKind::NotReady.into());
+        }
+        let slots = self.slots.iter().take(self.queue.shape().slots.into());
+        let free = slots.zip(0_u16..).find(|(slot, _)| matches!(slot, Slot::Free));
+        free.map(|(_, number)| number).ok_or(ErrorKind::QueueFull.into())
+    }
+
+    /// Makes sure, once, that a device which somebody else set up is running; starts a recovery if not.
+    fn verify(&mut self) -> bool {
+        if self.unverified {
+            let working = self.controller.health() == Health::Working;
+            if !working || !self.controller.transport.queue_used(self.number) {
+                self.why = "the device was not running when the crash came";
+                self.recover();
+                return false;
+            }
+            self.unverified = false;
+        }
+        true
+    }
+
+    fn start(&mut self, slot: u16, tag: Tag, request: Request<DmaBuffer>) {
+        let limits = self.limits();
+        let (bytes, sectors) = (limits.geometry.block_size, limits.sectors_per_block());
+        // No overflow: `check` kept blocks within the device and within limits that were computed from 32 bits of bytes.
+        let sector = |block: u64| block * u64::from(sectors);
+        match request {
+            Request::Read { first_block, blocks, buffer } => {
+                let data = Data::In { bus_address: buffer.bus_address(), len: blocks * bytes };
+                self.send(slot, tag, Some(buffer), request::IN, sector(first_block), data);
+            }
+            Request::Write { first_block, blocks, buffer, fua: _ } => {
+                let data = Data::Out { bus_address: buffer.bus_address(), len: blocks * bytes };
+                self.send(slot, tag, Some(buffer), request::OUT, sector(first_block), data);
+            }
+            Request::WriteZeroes { first_block, blocks } => {
+                let data = Data::Segment { sectors: blocks * sectors };
+                self.send(slot, tag, None, request::WRITE_ZEROES, sector(first_block), data);
+            }
+            Request::Flush => self.send(slot, tag, None, request::FLUSH, 0, Data::None),
+        }
+    }
+
+    fn send(&mut self, slot: u16, tag: Tag, buffer: Option<DmaBuffer>, kind: u32, sector: u64, data: Data) {
+        let legacy = self.session.is_none_or(|session| session.legacy);
+        let expected = match data {
+            // Legacy devices are known to report other lengths (2.7.8.2).
+            Data::In { len, .. } if !legacy => len,
+            _ => 0,
+        };
+        let now = self.controller.platform.now_ns();
+        let deadline = Deadline(now.saturating_add(self.controller.timeouts.request_ns));
+        if self.queue.in_flight() == 0 {
+            self.next_check = Deadline(now.saturating_add(CHECK_NS));
+        }
+        if let Some(place) = self.slots.get_mut(usize::from(slot)) {
+            *place = Slot::InFlight(Flight { tag, buffer, deadline, expected });
+        }
+        self.counters.submitted += 1;
+        self.controller.platform.checkpoint(points::SUBMIT_TAKEN);
+        if self.queue.submit(&self.controller.platform, slot, kind, sector, data) {
+            self.controller.platform.checkpoint(points::NOTIFY_BEFORE);
+            self.controller.transport.notify(self.number);
+            self.counters.notified += 1;
+            self.controller.platform.checkpoint(points::NOTIFY_AFTER);
+        }
+    }
+
+    pub(crate) fn poll(&mut self) -> Option<Completion<DmaBuffer>> {
+        if self.controller.phase == Phase::Ready {
+            match self.queue.take_used() {
+                Ok(Some(used)) => return self.finish(used),
+                Ok(None) => self.check(),
+                Err(why) => self.recover_because(why),
+            }
+        } else {
+            self.advance();
+        }
+        if self.failed > 0 { self.hand_back() } else { None }
+    }
+
+    fn finish(&mut self, used: Used) -> Option<Completion<DmaBuffer>> {
+        self.controller.platform.checkpoint(points::COMPLETE_SEEN);
+        let slot = self.slots.get_mut(usize::from(used.slot))?;
+        let Slot::InFlight(flight) = core::mem::replace(slot, Slot::Free) else { return None };
+        self.counters.completed += 1;
+        self.controller.platform.checkpoint(points::COMPLETE_TAKEN);
+        let result = match used.status {
+            Some(request::OK) if used.len >= flight.expected => Ok(()),
+            Some(request::IO_ERROR) => Err(Error::with_status(ErrorKind::Media, request::IO_ERROR.into())),
+            Some(request::UNSUPPORTED) => Err(Error::with_status(ErrorKind::Unsupported, request::UNSUPPORTED.into())),
+            // Done, but fewer bytes than were asked for; or completed without a word.
+            Some(request::OK) | None => Err(ErrorKind::Protocol.into()),
+            Some(other) => Err(Error::with_status(ErrorKind::Device, other.into())),
+        };
+        Some(Completion { tag: flight.tag, result, buffer: flight.buffer })
+    }
+
+    /// Every [`CHECK_NS`] while requests are in flight: looks at the device's status, at the deadlines, and rings again.
+    fn check(&mut self) {
+        if self.queue.in_flight() == 0 {
+            return;
+        }
+        let now = self.controller.platform.now_ns();
+        if now < self.next_check.0 {
+            return;
+        }
+        self.next_check = Deadline(now.saturating_add(CHECK_NS));
+        match self.controller.health() {
+            Health::Working => {}
+            Health::Failed => return self.recover_because("the device asked to be reset"),
+            Health::Gone => {
+                let failure = Failure::new(ErrorKind::Gone, "its registers read as all ones");
+                self.controller.phase = Phase::Dead(failure);
+                return self.die(failure);
+            }
+        }
+        let late = |slot: &Slot| matches!(slot, Slot::InFlight(flight) if flight.deadline.0 <= now);
+        if self.slots.iter().any(late) {
+            return self.recover_because("a request was not answered by its deadline");
+        }
+        self.controller.transport.notify(self.number);
+        self.counters.notified_again += 1;
+    }
+
+    fn recover_because(&mut self, why: &'static str) {
+        self.why = why;
+        self.recover();
+    }
+
+    /// Starts a reset of the whole device, from any state.
+    pub(crate) fn recover(&mut self) {
+        self.number = REQUEST_QUEUE;
+        self.unverified = false;
+        self.counters.resets += 1;
+        self.controller.begin_reset();
+    }
+
+    /// One step of a recovery.
+    fn advance(&mut self) {
+        let queues = Queues { requests: self.queue.memory(), spare: self.spare };
+        let queue = &mut self.queue;
+        match self.controller.step(queues, |shape| queue.reset(shape)) {
+            Step::Waiting => {}
+            Step::Reset => {
+                let now = self.controller.platform.now_ns();
+                self.fail_all(|flight| match flight.deadline.0 <= now {
+                    true => ErrorKind::TimedOut.into(),
+                    false => ErrorKind::Aborted.into(),
+                });
+                if let Phase::Dead(failure) = self.controller.phase {
+                    self.why = failure.why;
+                }
+            }
+            Step::Ready(session) => self.session = Some(session),
+            Step::Dead(failure) => self.die(failure),
+        }
+    }
+
+    /// The device may still use the buffers: they are never handed back.
+    fn die(&mut self, failure: Failure) {
+        self.why = failure.why;
+        for slot in &mut self.slots {
+            if let Slot::InFlight(flight) = slot {
+                flight.buffer = None;
+            }
+        }
+        self.fail_all(|_| failure.error);
+    }
+
+    fn fail_all(&mut self, error: impl Fn(&Flight) -> Error) {
+        for slot in &mut self.slots {
+            match core::mem::replace(slot, Slot::Free) {
+                Slot::InFlight(flight) => {
+                    let error = error(&flight);
+                    *slot = Slot::Failed(flight, error);
+                    self.failed += 1;
+                }
+                other => *slot = other,
+            }
+        }
+        self.queue.forget();
+    }
+
+    fn hand_back(&mut self) -> Option<Completion<DmaBuffer>> {
+        let slot = self.slots.iter_mut().find(|slot| matches!(slot, Slot::Failed(..)))?;
+        let Slot::Failed(flight, error) = core::mem::replace(slot, Slot::Free) else { return None };
+        self.failed -= 1;
+        Some(Completion { tag: flight.tag, result: Err(error), buffer: flight.buffer })
+    }
+}
