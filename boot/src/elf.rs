@@ -121,7 +121,7 @@ pub struct Tls {
 }
 
 /// A checked kernel file.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy)]
 pub struct Elf<'a> {
     bytes: &'a [u8],
     relocatable: bool,
@@ -406,3 +406,6 @@ fn segment<'a>(
 pub(crate) fn is_canonical(address: u64) -> bool {
     (address as i64) << 16 >> 16 == address as i64
 }
+
+#[cfg(test)]
+mod tests;

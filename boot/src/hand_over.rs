@@ -11,12 +11,10 @@
 //! the contents of a file, without a NUL: a command line alone. The command line has no control characters;
 //! it need not be UTF-8, and is at most [`MAX_COMMAND_LINE`] bytes long.
 
-use crate::elf::Access;
 use crate::error::Error;
 use crate::frames::Frames;
 use crate::log;
 use crate::memory_map::{MAX_REGIONS, MemoryMap};
-use crate::paging::AddressSpace;
 use bootloader_api::BootInfo;
 use bootloader_api::info::{MemoryRegion, MemoryRegionKind, MemoryRegions};
 use core::mem::offset_of;
@@ -37,22 +35,6 @@ pub(crate) const RAMDISK_SIZE: u64 = (MAX_COMMAND_LINE + 1 + log::CAPACITY) as u
 pub(crate) struct Block {
     pub(crate) physical: Range<u64>,
     pub(crate) address: u64,
-}
-
-impl Block {
-    /// Allocates and maps a block.
-    pub(crate) fn new(
-        frames: &mut Frames,
-        space: &mut AddressSpace,
-        purpose: &'static str,
-        address: u64,
-        size: u64,
-        access: Access,
-    ) -> Result<Self, Error> {
-        let physical = allocate(frames, purpose, size)?;
-        space.map(frames, address, physical.start, size, access)?;
-        Ok(Self { physical, address })
-    }
 }
 
 /// Allocates memory, or says what for there is not enough.

@@ -39,6 +39,8 @@ pub mod paging;
 mod place;
 pub mod pvh;
 mod relocate;
+#[cfg(test)]
+mod testing;
 
 pub use error::Error;
 pub use frames::Frames;

@@ -8,13 +8,13 @@
 //! | physical memory, if the kernel asks for it | `physical_memory` | writable; everything below 4 GiB and all memory above, in whole GiB |
 //! | the stack, with an unmapped page below | `kernel_stack` | writable |
 //! | boot information and memory regions | `boot_info` | writable |
-//! | command line and the loader's log | `ramdisk_memory` | read-only |
+//! | command line and the loader's log | `ramdisk_memory` | writable |
 //! | the framebuffer, if there is one | `framebuffer` | writable |
 //! | the page through which the loader enters it | any address | executable |
 //!
 //! Names are those of `bootloader_api::config::Mappings`; what the kernel leaves open there goes to the upper half.
 
-use crate::elf::{Access, Elf, PAGE, is_canonical};
+use crate::elf::{Access, Elf, PAGE};
 use crate::error::Error;
 use crate::frames::Frames;
 use crate::hand_over::{self, Block, allocate};
@@ -86,42 +86,37 @@ pub fn load<'a>(job: Job<'a>, frames: &mut Frames, map: &MemoryMap) -> Result<Lo
     let elf = Elf::parse(job.kernel)?;
     let config = configuration(&elf)?;
     let mappings = config.mappings;
-    let mut places = Places::new(mappings.dynamic_range_start, mappings.dynamic_range_end);
-    let mut space = AddressSpace::new(frames, job.gib_pages)?;
-    let mut info = BootInfo::new(MemoryRegions::from(&mut [][..]));
+    let space = AddressSpace::new(frames, job.gib_pages)?;
+    let places = Places::new(mappings.dynamic_range_start, mappings.dynamic_range_end);
+    let mut loader = Loader { mappings, frames, space, places, info: BootInfo::new(MemoryRegions::from(&mut [][..])) };
 
-    let base = take_kernel(&elf, &mut places, mappings.kernel_base)?;
-    load_segments(&elf, base, frames, &mut space)?;
+    // What is linked to an address takes it first.
+    if !elf.is_relocatable() {
+        loader.take_kernel(&elf)?;
+    }
+    let physical_memory = loader.place_physical_memory(map)?;
+    if elf.is_relocatable() {
+        loader.place_kernel(&elf)?;
+    }
+    loader.load_kernel(&elf)?;
+    if let Some(offset) = physical_memory {
+        loader.map_physical_memory(map, offset)?;
+    }
+    loader.map_tables()?;
+    if let Some((physical, shape)) = job.framebuffer {
+        loader.map_framebuffer(physical, shape)?;
+    }
+    let stack_top = loader.map_stack(config.kernel_stack_size)?;
+    let boot_info = loader.block("boot information", mappings.boot_info, hand_over::BLOCK_SIZE)?;
+    let ramdisk = loader.block("the command line", mappings.ramdisk_memory, hand_over::RAMDISK_SIZE)?;
+    let bridge = loader.map_bridge(job.bridge)?;
+
+    let Loader { space, mut info, .. } = loader;
     info.kernel_addr = job.kernel_physical;
     info.kernel_len = job.kernel.len() as u64;
-    info.kernel_image_offset = base;
     info.rsdp_addr = job.rsdp.into();
-    info.tls_template = Optional::from(elf.tls().map(|tls| TlsTemplate {
-        start_addr: tls.address.wrapping_add(base),
-        file_size: tls.file_size,
-        mem_size: tls.memory_size,
-    }));
-
-    map_machine(&job, &mappings, map, frames, &mut space, &mut places, &mut info)?;
-    let stack_top = map_stack(&config, frames, &mut space, &mut places, &mut info)?;
-
-    let mut block = |purpose, mapping, size, access, frames: &mut Frames| {
-        let address = places.place(purpose, mapping, size, PAGE)?;
-        Block::new(frames, &mut space, purpose, address, size, access)
-    };
-    let boot_info = block("boot information", mappings.boot_info, hand_over::BLOCK_SIZE, Access::ReadWrite, frames)?;
-    let ramdisk = block("the command line", mappings.ramdisk_memory, hand_over::RAMDISK_SIZE, Access::Read, frames)?;
-    let bridge = block("the entry page", Mapping::Dynamic, job.bridge.len() as u64, Access::ReadExecute, frames)?;
-    if let Some(page) = frames.bytes_mut(bridge.physical.start..bridge.physical.start + job.bridge.len() as u64) {
-        page.copy_from_slice(job.bridge);
-    }
-    let entry = Entry {
-        page_table: space.root(),
-        address: elf.entry().wrapping_add(base),
-        stack_top,
-        boot_info: boot_info.address,
-        bridge: bridge.address,
-    };
+    let address = elf.entry().wrapping_add(info.kernel_image_offset);
+    let entry = Entry { page_table: space.root(), address, stack_top, boot_info: boot_info.address, bridge };
     Ok(Loaded { job, space, info, block: boot_info, ramdisk, entry })
 }
 
@@ -141,9 +136,9 @@ impl Loaded<'_> {
     /// # Errors
     /// If the map is too long.
     pub fn finish(mut self, frames: &mut Frames, map: &mut MemoryMap) -> Result<Entry, Error> {
-        let kernel = self.job.kernel_physical..self.job.kernel_physical + self.job.kernel.len() as u64;
-        let kernel = kernel.start & !(PAGE - 1)..kernel.end.next_multiple_of(PAGE);
-        hand_over::mark_ours(map, frames, core::iter::once(kernel))?;
+        let file = self.job.kernel_physical..self.job.kernel_physical + self.job.kernel.len() as u64;
+        let pages = file.start & !(PAGE - 1)..file.end.next_multiple_of(PAGE);
+        hand_over::mark_ours(map, frames, core::iter::once(pages))?;
         let len = hand_over::write_ramdisk(frames, &self.ramdisk, self.job.command_line);
         self.info.ramdisk_addr = Optional::Some(self.ramdisk.address);
         self.info.ramdisk_len = len;
@@ -161,80 +156,132 @@ fn configuration(elf: &Elf<'_>) -> Result<BootloaderConfig, Error> {
     BootloaderConfig::deserialize(section).map_err(Error::Configuration)
 }
 
-/// Takes the kernel's own addresses; returns what is to be added to those in its file.
-fn take_kernel(elf: &Elf<'_>, places: &mut Places, mapping: Mapping) -> Result<u64, Error> {
-    let pages = elf.pages();
-    let size = pages.end - pages.start;
-    if !elf.is_relocatable() {
-        places.take("the kernel", pages.start, size)?;
-        return Ok(0);
-    }
-    Ok(places.place("the kernel", mapping, size, PAGE)?.wrapping_sub(pages.start))
+/// An address space under construction.
+struct Loader<'f> {
+    mappings: Mappings,
+    frames: &'f mut Frames,
+    space: AddressSpace,
+    places: Places,
+    info: BootInfo,
 }
 
-fn load_segments(elf: &Elf<'_>, base: u64, frames: &mut Frames, space: &mut AddressSpace) -> Result<(), Error> {
-    for segment in elf.segments() {
-        let pages = segment.pages();
-        let address = pages.start.wrapping_add(base);
+impl Loader<'_> {
+    /// Takes the addresses of a kernel that is linked to them.
+    fn take_kernel(&mut self, elf: &Elf<'_>) -> Result<(), Error> {
+        let pages = elf.pages();
+        self.places.take("the kernel", pages.start, pages.end - pages.start)?;
+        Ok(())
+    }
+
+    /// Finds a place for a relocatable kernel.
+    fn place_kernel(&mut self, elf: &Elf<'_>) -> Result<(), Error> {
+        let pages = elf.pages();
         let size = pages.end - pages.start;
-        let physical = allocate(frames, "the kernel's segments", size)?;
-        let start = physical.start + (segment.address - pages.start);
-        // Inside the allocation: `parse` checked that a segment's data are not longer than its pages.
-        if let Some(to) = frames.bytes_mut(start..start + segment.data.len() as u64) {
-            to.copy_from_slice(segment.data);
-        }
-        space.map(frames, address, physical.start, size, segment.access)?;
-        log::info(format_args!(
-            "segment {:#x}..{:#x} {:?}, {} KiB at physical {:#x}",
-            address,
-            address.wrapping_add(size),
-            segment.access,
-            size / 1024,
-            physical.start
-        ));
+        let start = self.places.place("the kernel", self.mappings.kernel_base, size, PAGE)?;
+        self.info.kernel_image_offset = start.wrapping_sub(pages.start);
+        Ok(())
     }
-    if elf.is_relocatable() {
-        let count = relocate::relocate(elf, base, frames, space)?;
-        log::info(format_args!("kernel put at {base:#x}, {count} relocations"));
-    }
-    Ok(())
-}
 
-/// Maps physical memory, page tables and framebuffer, as the kernel wants it.
-fn map_machine(
-    job: &Job<'_>,
-    mappings: &Mappings,
-    map: &MemoryMap,
-    frames: &mut Frames,
-    space: &mut AddressSpace,
-    places: &mut Places,
-    info: &mut BootInfo,
-) -> Result<(), Error> {
-    if let Some(mapping) = mappings.physical_memory {
+    fn load_kernel(&mut self, elf: &Elf<'_>) -> Result<(), Error> {
+        let base = self.info.kernel_image_offset;
+        for segment in elf.segments() {
+            let pages = segment.pages();
+            let address = pages.start.wrapping_add(base);
+            let size = pages.end - pages.start;
+            let physical = allocate(self.frames, "the kernel's segments", size)?;
+            let start = physical.start + (segment.address - pages.start);
+            // Inside the allocation: `parse` checked that a segment's data are not longer than its pages.
+            if let Some(to) = self.frames.bytes_mut(start..start + segment.data.len() as u64) {
+                to.copy_from_slice(segment.data);
+            }
+            self.space.map(self.frames, address, physical.start, size, segment.access)?;
+            log::info(format_args!(
+                "segment {address:#x}..{:#x} {:?}, {} KiB at physical {:#x}",
+                address.wrapping_add(size),
+                segment.access,
+                size / 1024,
+                physical.start
+            ));
+        }
+        if elf.is_relocatable() {
+            let count = relocate::relocate(elf, base, self.frames, &self.space)?;
+            log::info(format_args!("kernel put at {base:#x}, {count} relocations"));
+        }
+        self.info.tls_template = Optional::from(elf.tls().map(|tls| TlsTemplate {
+            start_addr: tls.address.wrapping_add(base),
+            file_size: tls.file_size,
+            mem_size: tls.memory_size,
+        }));
+        Ok(())
+    }
+
+    fn place_physical_memory(&mut self, map: &MemoryMap) -> Result<Option<u64>, Error> {
+        let Some(mapping) = self.mappings.physical_memory else { return Ok(None) };
         let end = memory_gib(map).map(|range| range.end).max().unwrap_or(0);
         let align = if mapping == Mapping::Dynamic { SLOT } else { MIB2 };
-        let offset = places.place("physical memory", mapping, end, align)?;
+        self.places.place("physical memory", mapping, end, align).map(Some)
+    }
+
+    fn map_physical_memory(&mut self, map: &MemoryMap, offset: u64) -> Result<(), Error> {
         for range in memory_gib(map) {
-            space.map(frames, offset + range.start, range.start, range.end - range.start, Access::ReadWrite)?;
+            let size = range.end - range.start;
+            self.space.map(self.frames, offset + range.start, range.start, size, Access::ReadWrite)?;
         }
-        info.physical_memory_offset = Optional::Some(offset);
-        log::info(format_args!("physical memory up to {end:#x} mapped at {offset:#x}"));
+        self.info.physical_memory_offset = Optional::Some(offset);
+        log::info(format_args!("physical memory mapped at {offset:#x}"));
+        Ok(())
     }
-    if let Some(mapping) = mappings.page_table_recursive {
-        let address = places.place("recursive page tables", mapping, SLOT, SLOT)?;
+
+    /// Maps the page tables into themselves, if the kernel wants it.
+    fn map_tables(&mut self) -> Result<(), Error> {
+        let Some(mapping) = self.mappings.page_table_recursive else { return Ok(()) };
+        let address = self.places.place("recursive page tables", mapping, SLOT, SLOT)?;
         let index = (address >> 39 & 511) as u16;
-        space.map_recursively(frames, index)?;
-        info.recursive_index = Optional::Some(index);
+        self.space.map_recursively(self.frames, index)?;
+        self.info.recursive_index = Optional::Some(index);
+        Ok(())
     }
-    if let Some((physical, shape)) = job.framebuffer {
+
+    fn map_framebuffer(&mut self, physical: u64, shape: FrameBufferInfo) -> Result<(), Error> {
         let offset = physical % PAGE;
         let size = offset.saturating_add(shape.byte_len as u64);
-        let address = places.place("the framebuffer", mappings.framebuffer, size, PAGE)?;
-        space.map(frames, address, physical - offset, size, Access::ReadWrite)?;
+        let address = self.places.place("the framebuffer", self.mappings.framebuffer, size, PAGE)?;
+        self.space.map(self.frames, address, physical - offset, size, Access::ReadWrite)?;
         // SAFETY: the front door vouches for the framebuffer, and the kernel is the only one to use it from then on.
-        info.framebuffer = Optional::Some(unsafe { FrameBuffer::new(address + offset, shape) });
+        self.info.framebuffer = Optional::Some(unsafe { FrameBuffer::new(address + offset, shape) });
+        Ok(())
     }
-    Ok(())
+
+    /// Makes the stack, with an unmapped page below it; returns its top.
+    fn map_stack(&mut self, size: u64) -> Result<u64, Error> {
+        let size = size.clamp(PAGE, MAX_STACK).next_multiple_of(PAGE);
+        let guard = self.places.place("the kernel's stack", self.mappings.kernel_stack, PAGE + size, PAGE)?;
+        let bottom = guard + PAGE;
+        let physical = allocate(self.frames, "the kernel's stack", size)?;
+        self.space.map(self.frames, bottom, physical.start, size, Access::ReadWrite)?;
+        self.info.kernel_stack_bottom = bottom;
+        self.info.kernel_stack_len = size;
+        Ok(bottom + size)
+    }
+
+    fn block(&mut self, purpose: &'static str, mapping: Mapping, size: u64) -> Result<Block, Error> {
+        let address = self.places.place(purpose, mapping, size, PAGE)?;
+        let physical = allocate(self.frames, purpose, size)?;
+        self.space.map(self.frames, address, physical.start, size, Access::ReadWrite)?;
+        Ok(Block { physical, address })
+    }
+
+    fn map_bridge(&mut self, code: &[u8]) -> Result<u64, Error> {
+        let purpose = "the entry page";
+        let size = code.len() as u64;
+        let address = self.places.place_in_upper_half(purpose, size)?;
+        let physical = allocate(self.frames, purpose, size)?;
+        if let Some(page) = self.frames.bytes_mut(physical.start..physical.start + size) {
+            page.copy_from_slice(code);
+        }
+        self.space.map(self.frames, address, physical.start, size, Access::ReadExecute)?;
+        Ok(address)
+    }
 }
 
 /// The GiB-sized pieces of the physical address space that are mapped: the first four, for the sake of devices' registers, and
@@ -256,21 +303,5 @@ fn memory_gib(map: &MemoryMap) -> impl Iterator<Item = Range<u64>> + '_ {
     })
 }
 
-fn map_stack(
-    config: &BootloaderConfig,
-    frames: &mut Frames,
-    space: &mut AddressSpace,
-    places: &mut Places,
-    info: &mut BootInfo,
-) -> Result<u64, Error> {
-    let size = config.kernel_stack_size.clamp(PAGE, MAX_STACK).next_multiple_of(PAGE);
-    let guard = places.place("the kernel's stack", config.mappings.kernel_stack, PAGE + size, PAGE)?;
-    let bottom = guard + PAGE;
-    if !is_canonical(bottom) {
-        return Err(Error::NoRoom { purpose: "the kernel's stack", fixed: Some(guard) });
-    }
-    let stack = Block::new(frames, space, "the kernel's stack", bottom, size, Access::ReadWrite)?;
-    info.kernel_stack_bottom = stack.address;
-    info.kernel_stack_len = size;
-    Ok(bottom + size)
-}
+#[cfg(test)]
+mod tests;

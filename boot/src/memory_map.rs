@@ -186,3 +186,6 @@ impl MemoryMap {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -55,6 +55,12 @@ impl AddressSpace {
         Ok(Self { root, gib_pages })
     }
 
+    /// One that was finished, to look things up in.
+    #[cfg(test)]
+    pub(crate) fn from_root(root: u64) -> Self {
+        Self { root, gib_pages: false }
+    }
+
     /// Physical address of the top table.
     pub fn root(&self) -> u64 {
         self.root

@@ -67,12 +67,24 @@ impl Places {
             }
             return self.take(purpose, address, size);
         }
+        self.find(purpose, size, align, self.start, self.end)
+    }
+
+    /// Takes `size` bytes in the upper half, whatever the kernel said.
+    ///
+    /// # Errors
+    /// [`Error::NoRoom`].
+    pub(crate) fn place_in_upper_half(&mut self, purpose: &'static str, size: u64) -> Result<u64, Error> {
+        self.find(purpose, size, PAGE, DEFAULT_START, DEFAULT_END)
+    }
+
+    fn find(&mut self, purpose: &'static str, size: u64, align: u64, start: u64, end: u64) -> Result<u64, Error> {
         let refused = Error::NoRoom { purpose, fixed: None };
-        let mut address = self.start.checked_next_multiple_of(align).ok_or(refused)?;
+        let mut address = start.checked_next_multiple_of(align).ok_or(refused)?;
         // Ends: each turn goes past a thing that is never met again.
         loop {
             let last = size.checked_sub(1).and_then(|size| address.checked_add(size)).ok_or(refused)?;
-            if last > self.end {
+            if last > end {
                 return Err(refused);
             }
             match self.conflict(address, last, GAP) {

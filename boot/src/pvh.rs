@@ -138,3 +138,6 @@ impl<'a> StartInfo<'a> {
         })
     }
 }
+
+#[cfg(test)]
+mod tests;

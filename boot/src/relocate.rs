@@ -2,7 +2,7 @@
 //!
 //! Source: System V ABI, AMD64 supplement, table 4.9; dynamic tags: System V ABI, figure 5-10.
 
-use crate::elf::{Elf, ElfError, PAGE, Place, u64_at};
+use crate::elf::{Elf, ElfError, Place, u64_at};
 use crate::frames::Frames;
 use crate::paging::AddressSpace;
 
@@ -33,11 +33,8 @@ pub(crate) fn relocate(elf: &Elf<'_>, base: u64, frames: &mut Frames, space: &Ad
             R_NONE => {}
             R_RELATIVE => {
                 let value = addend.wrapping_add(base).to_le_bytes();
-                write(frames, space, offset.wrapping_add(base), value).ok_or(fault(
-                    "r_offset",
-                    offset,
-                    "not in a segment",
-                ))?;
+                let outside = fault("r_offset", offset, "not in a segment");
+                write(frames, space, offset.wrapping_add(base), value).ok_or(outside)?;
             }
             _ => return Err(fault("r_info", kind, "only R_X86_64_RELATIVE (8) is known: link with -static-pie")),
         }
@@ -76,14 +73,15 @@ fn table<'a>(elf: &Elf<'a>) -> Result<&'a [u8], ElfError> {
 
 /// Writes 8 bytes at a virtual address, which may straddle pages.
 fn write(frames: &mut Frames, space: &AddressSpace, address: u64, value: [u8; 8]) -> Option<()> {
-    // Both ends first, so that nothing is written in part. A segment is contiguous in physical memory.
-    let (start, _) = space.translate(frames, address)?;
-    let (last, _) = space.translate(frames, address.checked_add(7)?)?;
-    if last != start + 7 && address % PAGE <= PAGE - 8 {
-        return None;
+    let last = address.checked_add(7)?;
+    let (start, end) = (space.translate(frames, address)?.0, space.translate(frames, last)?.0);
+    // A segment is contiguous in physical memory, but the last byte may lie in another one.
+    if let Some(bytes) = frames.bytes_mut(start..start + 8).filter(|_| end == start + 7) {
+        bytes.copy_from_slice(&value);
+        return Some(());
     }
-    for (at, byte) in (address..).zip(value) {
-        let (physical, _) = space.translate(frames, at)?;
+    for (at, byte) in (address..=last).zip(value) {
+        let physical = space.translate(frames, at)?.0;
         *frames.bytes_mut(physical..physical + 1)?.first_mut()? = byte;
     }
     Some(())

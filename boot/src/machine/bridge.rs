@@ -97,13 +97,14 @@ pub unsafe fn build(frames: &mut Frames, loaded: &Loaded<'_>) -> Result<u64, Err
     let entry_at = page_table + slot;
     let mut entry = [0; 8];
     entry.copy_from_slice(frames.bytes(entry_at..entry_at + 8).ok_or(refused)?);
-    let current = core::ptr::with_exposed_provenance::<[u8; PAGE as usize]>(super::cpu::page_table() as usize);
+    let current = core::ptr::with_exposed_provenance::<u64>(super::cpu::page_table() as usize);
     let table = frames.bytes_mut(range.clone()).ok_or(refused)?;
-    // SAFETY: the caller vouches that the table in use can be read there; it is a page long, and only the processor's own accessed
-    // bits may change meanwhile.
-    table.copy_from_slice(&unsafe { current.read_volatile() });
-    let slot = slot as usize;
-    table[slot..slot + 8].copy_from_slice(&entry);
+    for (number, to) in table.chunks_exact_mut(8).enumerate() {
+        // SAFETY: the caller vouches that the table in use can be read there; a page has 512 entries. Volatile, because the processor
+        // may set accessed bits meanwhile.
+        to.copy_from_slice(&unsafe { current.add(number).read_volatile() }.to_le_bytes());
+    }
+    table[slot as usize..][..8].copy_from_slice(&entry);
     Ok(range.start)
 }
 
