@@ -24,6 +24,8 @@ static ECHO: Mutex<Option<Echo>> = Mutex::new(None);
 
 /// How long [`flush`] waits for a port that takes nothing.
 const STALL_NS: u64 = 1_000_000_000;
+/// Tries to send, where there is no clock yet.
+const PATIENCE: u32 = 1_000_000;
 /// What ends a line on a serial terminal.
 const LINE_END: &[u8] = b"\r\n";
 
@@ -88,6 +90,29 @@ pub fn say(text: fmt::Arguments<'_>) {
         echo.flush(u64::MAX);
         echo.say(text);
         echo.flush(u64::MAX);
+    }
+}
+
+/// Says one line on the port when there is no log yet.
+pub fn cry(text: fmt::Arguments<'_>) {
+    struct Raw(SerialPort);
+    impl Write for Raw {
+        fn write_str(&mut self, text: &str) -> fmt::Result {
+            let mut bytes = text.as_bytes();
+            for _ in 0..PATIENCE {
+                let sent = self.0.send(bytes);
+                bytes = bytes.get(sent..).unwrap_or_default();
+                if bytes.is_empty() {
+                    return Ok(());
+                }
+            }
+            Err(fmt::Error)
+        }
+    }
+    // SAFETY: without a log, nobody else has opened the port.
+    if let Some(port) = unsafe { SerialPort::open() } {
+        // A port that takes nothing is not worth more.
+        let _ = write!(Raw(port), "{text}\r\n");
     }
 }
 

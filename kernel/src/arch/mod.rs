@@ -2,4 +2,6 @@
 
 mod x86_64;
 
-pub use x86_64::{acpi, apic, clock, cpu, descriptors, entry, exit, pit, port, rtc, serial, stacks, trap, watchdog};
+pub use x86_64::{
+    acpi, apic, clock, cpu, descriptors, entry, exit, pit, port, rtc, serial, stacks, switch, trap, watchdog,
+};

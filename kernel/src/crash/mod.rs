@@ -1,3 +1,137 @@
-//! The crash path.
+//! The crash path: whatever kills the program, its last words go to every console.
+//!
+//! ```text
+//! exception ─┐                 ┌─ level 0: whole record ── consoles ── serial ── end
+//! panic ─────┼─► enter(cause) ─┼─ level 1: a crash in the crash path: short record ── consoles ── serial ── end
+//! NMI, hang ─┘   own stack     └─ level 2: the reason, on the serial port ── end
+//! ```
+//! Nothing here allocates, takes a lock that the crashed code may hold, or touches memory but what was set aside at
+//! start. Each level has a stack and a scene of its own, so that what a crash in the crash path finds is as it was.
 
+pub mod backtrace;
 pub mod kinds;
+pub mod plan;
+pub mod provoke;
+mod record;
+mod write_out;
+
+use crate::arch::exit::{self, Action, Ending};
+use crate::arch::stacks::{self, CRASH_LEVELS};
+use crate::arch::trap::{self, Frame, Hooks};
+use crate::arch::{cpu, switch};
+use crate::command_line::{CommandLine, OnNmi};
+use crate::{checkpoint, tick};
+use core::cell::UnsafeCell;
+use core::panic::PanicInfo;
+use core::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering};
+
+/// Why the crash path was entered.
+#[derive(Clone, Copy)]
+enum Cause {
+    /// An exception; its frame is the scene's.
+    Trap,
+    /// A panic. Its information lies on the stack that panicked, which nobody uses any more.
+    Panic(*const PanicInfo<'static>),
+    /// A non-maskable interrupt.
+    Nmi,
+    /// The program gave no sign of life for too long.
+    Hang,
+}
+
+/// What a level of crash knows about its cause.
+struct Scene {
+    cause: Cause,
+    frame: Frame,
+    /// The address of the last page fault.
+    fault_address: u64,
+}
+
+struct Scenes([UnsafeCell<Scene>; CRASH_LEVELS]);
+
+// SAFETY: each scene is written once, by the only one who got its level from `LEVEL`, before anybody reads it.
+unsafe impl Sync for Scenes {}
+
+static SCENES: Scenes = Scenes(
+    [const { UnsafeCell::new(Scene { cause: Cause::Trap, frame: Frame::ZERO, fault_address: 0 }) }; CRASH_LEVELS],
+);
+/// How many times the crash path was entered.
+static LEVEL: AtomicUsize = AtomicUsize::new(0);
+static ACTION: AtomicU8 = AtomicU8::new(0);
+static NMI_REPORTS: AtomicBool = AtomicBool::new(false);
+static SHOW_STACK: AtomicBool = AtomicBool::new(true);
+
+/// Seconds that a watchdog leaves a crash path. More than its own deadline.
+const WATCHDOG_SECONDS: u8 = 12;
+
+/// Lets all exceptions and interrupts end up where they belong.
+pub fn install_traps() {
+    trap::set_hooks(Hooks { fault: from_trap, nmi: on_nmi, interrupt: tick::on_interrupt });
+}
+
+/// Takes from the command line what concerns crashes.
+pub fn configure(words: &CommandLine<'_>) {
+    ACTION.store(words.action as u8, Ordering::Relaxed);
+    NMI_REPORTS.store(words.on_nmi == OnNmi::Report, Ordering::Relaxed);
+    SHOW_STACK.store(words.crash_stack, Ordering::Relaxed);
+}
+
+fn show_stack() -> bool {
+    SHOW_STACK.load(Ordering::Relaxed)
+}
+
+fn action() -> Action {
+    [Action::Exit, Action::Reboot, Action::Halt]
+        .into_iter()
+        .find(|&action| action as u8 == ACTION.load(Ordering::Relaxed))
+        .unwrap_or_default()
+}
+
+fn from_trap(frame: &Frame) -> ! {
+    enter(Cause::Trap, frame)
+}
+
+/// The program's panic handler.
+pub fn from_panic(info: &PanicInfo<'_>) -> ! {
+    cpu::disable_interrupts();
+    let mut frame = switch::here();
+    // What the reader wants to see is not this function's own part of the stack but what lies above it.
+    frame.rsp = frame.rbp;
+    enter(Cause::Panic((&raw const *info).cast()), &frame)
+}
+
+/// The tick saw no sign of life; `frame` is where the program is.
+pub fn from_hang(frame: &Frame) -> ! {
+    enter(Cause::Hang, frame)
+}
+
+fn on_nmi(frame: &Frame) {
+    provoke::in_nmi();
+    let in_crash = LEVEL.load(Ordering::Relaxed) > 0;
+    if in_crash || !NMI_REPORTS.load(Ordering::Relaxed) {
+        enter(Cause::Nmi, frame);
+    }
+    let trace = backtrace::Backtrace::of(frame);
+    log::warn!("non-maskable interrupt at {:#x}, backtrace {:x?}", frame.rip, trace.addresses());
+}
+
+/// Takes the next level's stack, and crashes on it.
+fn enter(cause: Cause, frame: &Frame) -> ! {
+    cpu::disable_interrupts();
+    checkpoint::disarm();
+    let level = LEVEL.fetch_add(1, Ordering::SeqCst);
+    let (Some(scene), Some(stack)) = (SCENES.0.get(level), stacks::CRASH.get(level)) else {
+        exit::end(Ending::CrashNotDurable, action());
+    };
+    // SAFETY: the level is ours alone, so the scene is too.
+    unsafe { *scene.get() = Scene { cause, frame: *frame, fault_address: cpu::fault_address() } };
+    // SAFETY: the level's stack is ours alone and empty; `run` never returns.
+    unsafe { switch::to_stack(stack.top(), run, level) }
+}
+
+extern "C" fn run(level: usize) -> ! {
+    tick::give_crash_time(WATCHDOG_SECONDS);
+    // SAFETY: written by `enter`, which got here by this level, and never written again.
+    let scenes: [&Scene; CRASH_LEVELS] = core::array::from_fn(|level| unsafe { &*SCENES.0[level].get() });
+    let known = scenes.get(..=level).unwrap_or(&scenes);
+    exit::end(write_out::write_out(known), action())
+}

@@ -21,9 +21,12 @@ const X2APIC_MSR: u32 = 0x800;
 
 /// Register offsets (SDM vol. 3, 11.4.1).
 mod register {
+    pub(super) const ID: usize = 0x020;
     pub(super) const TASK_PRIORITY: usize = 0x080;
     pub(super) const END_OF_INTERRUPT: usize = 0x0B0;
     pub(super) const SPURIOUS: usize = 0x0F0;
+    pub(super) const COMMAND: usize = 0x300;
+    pub(super) const COMMAND_HIGH: usize = 0x310;
     pub(super) const TIMER: usize = 0x320;
     pub(super) const LINT0: usize = 0x350;
     pub(super) const INITIAL_COUNT: usize = 0x380;
@@ -33,6 +36,8 @@ mod register {
 const SOFTWARE_ENABLE: u32 = 1 << 8;
 const PERIODIC: u32 = 1 << 17;
 const MASKED: u32 = 1 << 16;
+/// Interrupt command: deliver a non-maskable interrupt, physical destination.
+const SEND_NMI: u32 = 1 << 14 | 0b100 << 8;
 const DIVIDE_BY_16: u32 = 0b0011;
 
 /// How long the timer is measured for.
@@ -107,6 +112,22 @@ impl<R: Registers> LocalApic<R> {
     /// Says that an interrupt has been dealt with.
     pub fn end_of_interrupt(&self) {
         self.write(register::END_OF_INTERRUPT, 0);
+    }
+
+    /// Sends this processor a non-maskable interrupt.
+    pub fn send_nmi_to_self(&self) {
+        let id = self.read(register::ID);
+        match &self.window {
+            Some(_) => {
+                self.write(register::COMMAND_HIGH, id & 0xFF00_0000);
+                self.write(register::COMMAND, SEND_NMI);
+            }
+            // SAFETY: in x2APIC mode the command is one 64-bit register; it makes the processor take its own NMI handler.
+            None => unsafe {
+                let mut command = Msr::new(X2APIC_MSR + (register::COMMAND / 16) as u32);
+                command.write(u64::from(id) << 32 | u64::from(SEND_NMI));
+            },
+        }
     }
 
     fn read(&self, offset: usize) -> u32 {

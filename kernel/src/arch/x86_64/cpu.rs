@@ -2,7 +2,7 @@
 
 use core::arch::x86_64::{__cpuid, _rdtsc};
 use x86_64::instructions::interrupts;
-use x86_64::registers::control::Cr3;
+use x86_64::registers::control::{Cr2, Cr3};
 use x86_64::registers::model_specific::{Efer, EferFlags};
 
 /// The time stamp counter.
@@ -54,6 +54,11 @@ pub fn enable_no_execute() {
 /// Physical address of the page tables in use.
 pub fn page_table_root() -> u64 {
     Cr3::read().0.start_address().as_u64()
+}
+
+/// The address of the last page fault, as the processor noted it.
+pub fn fault_address() -> u64 {
+    Cr2::read_raw()
 }
 
 /// Whether a hypervisor runs this machine (CPUID 1, ECX bit 31).

@@ -91,7 +91,7 @@ pub fn load() {
 fn load_gates() {
     // SAFETY: nobody else has a reference: `load` runs once, and the processor does not know the table yet.
     let gates = unsafe { &mut *GATES.0.get() };
-    for (gate, vector) in gates.iter_mut().zip(0u8..) {
+    for (gate, vector) in gates.iter_mut().zip(0..=u8::MAX) {
         // SAFETY: `stub` gives the address of the code that saves the frame of just this vector, with or without error
         // code; the stack index has a stack in the task state.
         unsafe {
@@ -103,6 +103,14 @@ fn load_gates() {
         DescriptorTablePointer { limit: (size_of_val(gates) - 1) as u16, base: VirtAddr::new(GATES.0.get() as u64) };
     // SAFETY: the table is static, and all of its gates are valid.
     unsafe { lidt(&pointer) };
+}
+
+/// Makes the delivery of a page fault fault again, which is a double fault.
+pub fn disable_page_fault_gate() {
+    // SAFETY: only this processor reads the table, and no reference to it lives outside of `load_gates`, which is over. A gate
+    // that is not present is a valid one.
+    let gates = unsafe { &mut *GATES.0.get() };
+    gates[usize::from(trap::PAGE_FAULT)] = Entry::missing();
 }
 
 /// Makes any further exception a triple fault: the processor resets.

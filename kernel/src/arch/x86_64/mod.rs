@@ -12,5 +12,6 @@ pub mod port;
 pub mod rtc;
 pub mod serial;
 pub mod stacks;
+pub mod switch;
 pub mod trap;
 pub mod watchdog;

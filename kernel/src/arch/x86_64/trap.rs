@@ -67,6 +67,32 @@ const _: () = assert!(offset_of!(Frame, vector) == 15 * 8 && size_of::<Frame>() 
 const _: () = assert!(size_of::<Frame>().is_multiple_of(16));
 
 impl Frame {
+    /// No registers at all.
+    pub const ZERO: Self = Self {
+        r15: 0,
+        r14: 0,
+        r13: 0,
+        r12: 0,
+        r11: 0,
+        r10: 0,
+        r9: 0,
+        r8: 0,
+        rbp: 0,
+        rdi: 0,
+        rsi: 0,
+        rdx: 0,
+        rcx: 0,
+        rbx: 0,
+        rax: 0,
+        vector: 0,
+        error_code: 0,
+        rip: 0,
+        cs: 0,
+        rflags: 0,
+        rsp: 0,
+        ss: 0,
+    };
+
     /// The vector as the processor counts them.
     pub fn number(&self) -> u8 {
         self.vector as u8

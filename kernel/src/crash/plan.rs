@@ -1,0 +1,60 @@
+//! The crash that the command line asks for, and when it is due.
+
+use super::kinds::Kind;
+use super::provoke;
+use crate::arch::clock;
+use crate::checkpoint;
+use crate::command_line::CommandLine;
+use spin::Once;
+
+/// A crash to come.
+#[derive(Clone, Copy, Debug)]
+pub struct Plan {
+    kind: Kind,
+    due_ns: u64,
+    mark: Option<&'static str>,
+}
+
+/// The plan that a step of a driver carries out.
+static AT_STEP: Once<Plan> = Once::new();
+
+impl Plan {
+    /// What the command line asks for, counted from now on. A crash at a step of a driver or of the console is armed
+    /// here, and happens there: `None` then.
+    pub fn new(words: &CommandLine<'static>) -> Option<Self> {
+        let planned = words.crash?;
+        let due_ns = clock::now_ns().saturating_add(planned.after_ms.saturating_mul(1_000_000));
+        let plan = Self { kind: planned.kind, due_ns, mark: words.mark };
+        let step = match planned.kind {
+            Kind::PanicInDriver => Some((planned.point, 1)),
+            _ => words.crash_at,
+        };
+        let Some((point, count)) = step else { return Some(plan) };
+        AT_STEP.call_once(|| plan);
+        checkpoint::arm(point, count, || {
+            if let Some(plan) = AT_STEP.get() {
+                plan.carry_out();
+            }
+        });
+        None
+    }
+
+    /// Crashes if it is time to.
+    pub fn poll(&self) {
+        if clock::now_ns() >= self.due_ns {
+            self.carry_out();
+        }
+    }
+
+    /// When it is due, on the kernel's clock.
+    pub fn due_ns(&self) -> u64 {
+        self.due_ns
+    }
+
+    fn carry_out(&self) -> ! {
+        if let Some(mark) = self.mark {
+            log::info!("mark {mark}");
+        }
+        provoke::crash(self.kind)
+    }
+}

@@ -1,0 +1,23 @@
+//! `app=lines:N[:LEN]`: numbered lines, for those who want to see that none is missing.
+
+use kernel::Kernel;
+use log::info;
+
+/// Fills lines up to their length. Each character is told by its place.
+const FILLER: &str = "abcdefghijklmnopqrstuvwxyz0123456789";
+
+/// Logs `count` lines of `length` characters each, as slowly as the slowest console takes them.
+pub(crate) fn log_lines(kernel: &mut Kernel, count: u64, length: usize) {
+    let filler = FILLER.repeat(length / FILLER.len() + 1);
+    for number in 1..=count {
+        kernel.wait_for_room();
+        let rest = length.saturating_sub(head_length(number, count));
+        info!("line {number:07} of {count} {}", filler.get(..rest).unwrap_or_default());
+    }
+}
+
+/// Characters in front of the filler.
+fn head_length(number: u64, count: u64) -> usize {
+    let digits = |number: u64| number.checked_ilog10().unwrap_or(0) as usize + 1;
+    "line  of  ".len() + digits(number).max(7) + digits(count)
+}

@@ -1,0 +1,29 @@
+//! The diagnostic program: what a machine is, and whether its last words would reach a disk.
+#![no_std]
+#![no_main]
+
+mod diag;
+
+use kernel::command_line::App;
+use kernel::{Kernel, Start};
+
+kernel::program!(main);
+
+fn main(start: Start) -> ! {
+    let mut kernel = start.bring_up();
+    kernel.find_consoles();
+    kernel.plan_crash();
+    match kernel.words.app {
+        App::Diag => diag::describe(&kernel),
+        App::Lines { count, length } => diag::log_lines(&mut kernel, count, length),
+        App::Idle => idle(&mut kernel),
+    }
+    kernel.wait_for_planned_crash();
+    kernel.finish()
+}
+
+fn idle(kernel: &mut Kernel) {
+    loop {
+        kernel.wait();
+    }
+}
