@@ -1,0 +1,68 @@
+//! Crash ports: the way to the disk for those whose driver was interrupted for good.
+//!
+//! What a crash port needs was set aside when the controller was started: an engine with queues, a data page and PRP lists of its
+//! own. It takes no lock of the main engine's and reads nothing that the main engine writes, with the exception of one word that says
+//! whether the spare I/O queue pair exists. So it does not matter what the main engine was doing, or that it holds its lock:
+//!
+//! - If the spare pair exists and the controller runs, [`state`](BlockDevice::state) is `Ready` and the port can be used at once. What the
+//!   main engine has in flight goes on, and may still reach the medium.
+//! - Otherwise the state is `Dead(NotReady)`, and [`recover`](BlockDevice::recover) must come first. It stops the controller, whatever that was
+//!   doing, and brings it up again on the port's own queues. From then on nothing of the main engine's can reach the medium.
+//!
+//! The crash ports of a controller's namespaces share an engine, as the namespaces do: `recover` on one of them is a reset for
+//! all. Once a crash port has been used, the main engine and its namespaces must not be.
+
+use alloc::sync::Arc;
+
+use block::{BlockDevice, Completion, Geometry, Refused, Request, State, Tag};
+use platform::{DmaBuffer, Platform};
+
+use crate::event::Event;
+use crate::identify::NamespaceInfo;
+use crate::namespace::{Member, Port};
+use crate::shared::Shared;
+
+/// A way to a namespace that shares nothing with the [`Namespace`](crate::Namespace) handle but the controller.
+pub struct CrashPort<P: Platform> {
+    port: Port<P>,
+}
+
+impl<P: Platform> CrashPort<P> {
+    pub(crate) fn new(shared: Arc<Shared<P>>, index: usize, member: &Member) -> Self {
+        Self { port: Port { shared, index, info: member.info, geometry: member.geometry } }
+    }
+
+    /// What the namespace is.
+    pub const fn info(&self) -> &NamespaceInfo {
+        &self.port.info
+    }
+
+    /// The next thing that happened on the crash ports of this controller.
+    pub fn next_event(&self) -> Option<Event> {
+        self.port.shared.with(|engine| engine.events.pop()).flatten()
+    }
+}
+
+impl<P: Platform> BlockDevice for CrashPort<P> {
+    type Buffer = DmaBuffer;
+
+    fn geometry(&self) -> Geometry {
+        self.port.geometry()
+    }
+
+    fn state(&self) -> State {
+        self.port.state()
+    }
+
+    fn submit(&mut self, tag: Tag, request: Request<DmaBuffer>) -> Result<(), Refused<DmaBuffer>> {
+        self.port.submit(tag, request)
+    }
+
+    fn poll(&mut self) -> Option<Completion<DmaBuffer>> {
+        self.port.poll()
+    }
+
+    fn recover(&mut self) {
+        self.port.recover();
+    }
+}

@@ -1,0 +1,147 @@
+//! Deadlines of commands, and what is done about those that are late.
+//!
+//! ```text
+//!   one command late ──► Abort ──► it completes ──► go on
+//!                          │
+//!                          └─ refused, or too late ─┐
+//!   several late, or no Abort possible ─────────────┼──► controller reset ──► ready, or dead
+//!   fatal status, strays, admin command late ───────┘
+//!   all ones ─────────────────────────────────────────────────────────────► dead
+//! ```
+//!
+//! An Abort helps where one command hangs in a controller that is otherwise well: the others go on. If several are late the
+//! controller is not well.
+
+use platform::Platform;
+
+use crate::admin::{self, Answer};
+use crate::checkpoint;
+use crate::engine::{Engine, LogRequest, MAX_FRUITLESS_RESETS, Role};
+use crate::event::{Cause, Event, ResetReason};
+use crate::io::Slots;
+use crate::log_page::Log;
+use crate::spec::admin::NOT_ABORTED;
+use crate::spec::register::csts;
+use crate::status::Status;
+
+/// An Abort under way.
+#[derive(Clone, Copy)]
+pub(crate) struct Abort {
+    index: usize,
+    command_id: u16,
+    deadline: u64,
+}
+
+impl Abort {
+    /// Whether it is for this slot's command.
+    pub(crate) fn is_for(&self, index: usize, command_id: Option<u16>) -> bool {
+        self.index == index && Some(self.command_id) == command_id
+    }
+}
+
+impl<P: Platform> Engine<P> {
+    /// Looks at the controller's status and at deadlines, as long as anything is in flight.
+    pub(crate) fn check(&mut self, now: u64) {
+        if self.io.flying().is_empty() && !self.admin.is_busy() {
+            self.abort = None;
+            return;
+        }
+        let Some(status) = self.status() else { return self.die(Cause::Gone) };
+        if status & csts::FATAL != 0 {
+            return self.begin_reset(ResetReason::FatalStatus);
+        }
+        if status & csts::READY == 0 {
+            return self.begin_reset(ResetReason::NotReady);
+        }
+        if let Some(abort) = self.abort {
+            return self.check_abort(abort, now);
+        }
+        if self.admin.is_late(now) {
+            return self.begin_reset(ResetReason::AdminLate);
+        }
+        let late = self.io.late(now, &self.timeouts);
+        if !late.is_empty() {
+            self.act_on_late(late, now);
+        }
+    }
+
+    fn act_on_late(&mut self, late: Slots, now: u64) {
+        for index in late {
+            let owner = self.io.owner(index);
+            let namespace = self.members.get(owner).map_or(0, |member| member.info.id);
+            let waited_ns = self.io.waited(index, now);
+            self.events.push(Event::Late { command: self.io.name(index, namespace), waited_ns });
+            self.io.mark_overdue(index);
+        }
+        let only_one = (late.len() == 1).then(|| { late }.next()).flatten();
+        let command = only_one.and_then(|index| Some((index, self.io.command_id(index)?)));
+        match command {
+            Some((index, command_id)) if self.can_abort() => self.send_abort(index, command_id, now),
+            _ => self.begin_reset(ResetReason::Late),
+        }
+    }
+
+    /// Whether there is an admin queue to send an Abort by. The crash engine has none on the spare pair, and no time.
+    fn can_abort(&self) -> bool {
+        self.timeouts.abort_ns != 0 && !self.admin.is_busy() && matches!(self.role, Role::Main { .. })
+    }
+
+    fn send_abort(&mut self, index: usize, command_id: u16, now: u64) {
+        let deadline = now.saturating_add(self.timeouts.abort_ns);
+        self.events.push(Event::Aborting);
+        let command = admin::abort(self.io.queue().id(), command_id);
+        self.admin.send(&self.platform, &*self.registers, command, deadline);
+        self.abort = Some(Abort { index, command_id, deadline });
+        self.platform.checkpoint(checkpoint::ABORT_SENT);
+    }
+
+    /// An Abort has until its deadline to be answered, and the command to complete.
+    fn check_abort(&mut self, abort: Abort, now: u64) {
+        let is_flying = self.io.find(abort.command_id).is_some();
+        if !is_flying && !self.admin.is_busy() {
+            self.abort = None;
+        } else if now >= abort.deadline {
+            self.events.push(Event::AbortFailed);
+            self.begin_reset(ResetReason::Late);
+        }
+    }
+
+    /// Takes the answer to an Abort or to Get Log Page.
+    pub(crate) fn drive_admin(&mut self) {
+        match self.admin.poll(&self.platform, &*self.registers) {
+            Answer::None => {}
+            Answer::Stray => self.stray("no such admin command in flight"),
+            Answer::Done(result) => match (self.abort, &self.log) {
+                (Some(abort), _) => self.aborted(abort, result),
+                (None, LogRequest::Pending(kind)) => {
+                    let log = result.map(|_| Log::parse(*kind, self.admin.data()));
+                    self.log = LogRequest::Done(log.map_err(Status::to_error));
+                }
+                (None, _) => {}
+            },
+        }
+    }
+
+    fn aborted(&mut self, abort: Abort, result: Result<u32, Status>) {
+        let helped = result.is_ok_and(|result| result & NOT_ABORTED == 0);
+        if self.io.find(abort.command_id).is_none() {
+            // It completed by itself in the meantime.
+            self.abort = None;
+        } else if !helped {
+            self.events.push(Event::AbortFailed);
+            self.begin_reset(ResetReason::Late);
+        }
+    }
+
+    /// Starts a reset. One that the driver wants itself is the last if several in a row have not helped: the controller is
+    /// then stopped, so that it lets go of the buffers, and left so.
+    pub(crate) fn begin_reset(&mut self, reason: ResetReason) {
+        if matches!(reason, ResetReason::Start | ResetReason::Asked) {
+            self.fruitless_resets = 0;
+        } else {
+            self.fruitless_resets = self.fruitless_resets.saturating_add(1);
+        }
+        self.hopeless = self.fruitless_resets > MAX_FRUITLESS_RESETS;
+        self.start_reset(reason);
+    }
+}
