@@ -31,6 +31,7 @@ const PT_LOAD: u32 = 1;
 const PT_DYNAMIC: u32 = 2;
 const PT_INTERP: u32 = 3;
 const PT_TLS: u32 = 7;
+const PT_GNU_RELRO: u32 = 0x6474_E552;
 const PF_X: u32 = 1;
 const PF_W: u32 = 2;
 
@@ -121,7 +122,7 @@ pub struct Tls {
 }
 
 /// A checked kernel file.
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 pub struct Elf<'a> {
     bytes: &'a [u8],
     relocatable: bool,
@@ -129,6 +130,7 @@ pub struct Elf<'a> {
     segments: [Option<Segment<'a>>; MAX_SEGMENTS],
     dynamic: &'a [u8],
     tls: Option<Tls>,
+    read_only: Option<Range<u64>>,
 }
 
 pub(crate) fn u16_at(bytes: &[u8], at: usize) -> Option<u16> {
@@ -216,6 +218,7 @@ impl<'a> Elf<'a> {
             segments: [None; MAX_SEGMENTS],
             dynamic: &[],
             tls: None,
+            read_only: None,
         };
         elf.read_program_headers()?;
         let entry = elf.entry;
@@ -271,6 +274,11 @@ impl<'a> Elf<'a> {
                     let (address, file_size, memory_size) = (program.address, program.file_size, program.memory_size);
                     self.tls = Some(Tls { address, file_size, memory_size });
                 }
+                PT_GNU_RELRO => {
+                    let end = program.address.checked_add(program.memory_size);
+                    let end = end.ok_or(fault("p_memsz", program.memory_size, "ends beyond the address space"))?;
+                    self.read_only = Some(program.address & !(PAGE - 1)..end & !(PAGE - 1));
+                }
                 _ => {}
             }
         }
@@ -308,6 +316,22 @@ impl<'a> Elf<'a> {
     /// The template of thread-local storage, if there is one.
     pub fn tls(&self) -> Option<Tls> {
         self.tls
+    }
+
+    /// The pieces of a segment's pages that have permissions of their own: a writable segment may have pages that nobody
+    /// writes to after relocation.
+    pub fn pieces(&self, segment: &Segment<'_>) -> impl Iterator<Item = (Range<u64>, Access)> + use<> {
+        let pages = segment.pages();
+        let fixed = match &self.read_only {
+            Some(range) if segment.access == Access::ReadWrite => {
+                range.start.clamp(pages.start, pages.end)..range.end.clamp(pages.start, pages.end)
+            }
+            _ => pages.start..pages.start,
+        };
+        let (start, end) = (fixed.start, fixed.end.max(fixed.start));
+        let pieces =
+            [(pages.start..start, segment.access), (start..end, Access::Read), (end..pages.end, segment.access)];
+        pieces.into_iter().filter(|(range, _)| !range.is_empty())
     }
 
     /// The dynamic section of a relocatable program; empty if it has none.

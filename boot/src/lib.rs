@@ -14,13 +14,14 @@
 //! `entry_point!` leaves in the kernel's file. What that leaves open is said here:
 //!
 //! - **State at entry**: long mode, interrupts off, SSE on, no-execute and write protection on; selector 0x08 is 64-bit code, 0x10 data;
-//!   no task register. The stack is aligned as the System V ABI has it, with a zero return address.
+//!   no task register. The stack is aligned as the System V ABI has it, with a zero return address; above, at its very
+//!   top, lie interrupt descriptors that lead back to the loader's code.
 //! - **Command line and loader's log**: see [`hand_over`].
 //! - **Physical memory** from 16 MiB to 18 MiB is neither used nor cleared: [`memory_map::KEPT_MEMORY`]. Memory below
 //!   1 MiB is not handed out. `Bootloader` regions hold the kernel's segments, stack, page tables, boot information and
 //!   command line, and the kernel's file.
-//! - **Failure**: one line on the serial port (and the screen, where firmware has one) that begins with `boot: error:`, after all that
-//!   the loader logged; then, under a hypervisor, QEMU's isa-debug-exit gets one of the values in [`machine::exit`].
+//! - **Failure**: one line on the serial port (and the screen, where firmware has one) that begins with `boot: ERROR`, after all that
+//!   the loader logged; the same for an exception in the kernel before it loads interrupt descriptors of its own. Then, under a hypervisor, QEMU's isa-debug-exit gets one of the values in [`machine::exit`].
 #![no_std]
 
 #[cfg(test)]

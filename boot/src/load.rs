@@ -186,22 +186,21 @@ impl Loader<'_> {
         let base = self.info.kernel_image_offset;
         for segment in elf.segments() {
             let pages = segment.pages();
-            let address = pages.start.wrapping_add(base);
-            let size = pages.end - pages.start;
-            let physical = allocate(self.frames, "the kernel's segments", size)?;
+            let physical = allocate(self.frames, "the kernel's segments", pages.end - pages.start)?;
             let start = physical.start + (segment.address - pages.start);
             // Inside the allocation: `parse` checked that a segment's data are not longer than its pages.
             if let Some(to) = self.frames.bytes_mut(start..start + segment.data.len() as u64) {
                 to.copy_from_slice(segment.data);
             }
-            self.space.map(self.frames, address, physical.start, size, segment.access)?;
-            log::info(format_args!(
-                "segment {address:#x}..{:#x} {:?}, {} KiB at physical {:#x}",
-                address.wrapping_add(size),
-                segment.access,
-                size / 1024,
-                physical.start
-            ));
+            for (piece, access) in elf.pieces(&segment) {
+                let (address, size) = (piece.start.wrapping_add(base), piece.end - piece.start);
+                let physical = physical.start + (piece.start - pages.start);
+                self.space.map(self.frames, address, physical, size, access)?;
+                log::info(format_args!(
+                    "kernel {address:#x}..{:#x} {access:?} at physical {physical:#x}",
+                    address.wrapping_add(size)
+                ));
+            }
         }
         if elf.is_relocatable() {
             let count = relocate::relocate(elf, base, self.frames, &self.space)?;

@@ -27,8 +27,8 @@ const COMMON: [&str; 6] = [
     "-nostartfiles",
     "-nostdlib",
     "-Wl,--build-id=sha1",
-    // Segments are page-aligned by the script. No RELRO: nothing would protect it later.
-    "-Wl,-z,max-page-size=4096,-z,norelro,-z,noexecstack",
+    // Segments are page-aligned by the script. The loader makes read-only what -z relro marks.
+    "-Wl,-z,max-page-size=4096,-z,relro,-z,now,-z,noexecstack",
     "-Wl,--fatal-warnings,--orphan-handling=warn",
     concat!("-Wl,-T,", env!("CARGO_MANIFEST_DIR"), "/program.ld"),
 ];

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::memory_map::KEPT_MEMORY;
-use crate::testing::{KernelFile, Machine};
+use crate::testing::{Header, KernelFile, Machine};
 use bootloader_api::info::MemoryRegion;
 use core::mem::offset_of;
 use proptest::prelude::*;
@@ -97,6 +97,28 @@ fn segments_are_where_they_are_linked_with_their_permissions() {
     assert_eq!(space.access(BASE - 1), None);
     assert_eq!(space.access(0), None);
     assert_eq!(space.entry.address, BASE + 0x1010);
+}
+
+#[test]
+fn pages_that_only_relocation_writes_to_become_read_only() {
+    let read_only = |address, memory_size| {
+        let mut file = kernel(|_| {});
+        file.headers[2].memory_size = 0x4000;
+        let kind = 0x6474_E552;
+        file.headers.push(Header { kind, flags: 4, offset: 0, address, file_size: 0, memory_size });
+        let space = Space::load(job(&file.bytes())).unwrap();
+        assert_eq!(space.access(BASE + 0x1000), Some(Access::ReadExecute));
+        (BASE + 0x2000..BASE + 0x7000)
+            .step_by(0x1000)
+            .map(|at| space.access(at) == Some(Access::Read))
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(read_only(BASE + 0x2010, 0x1FF0), [true, true, false, false, false]);
+    assert_eq!(read_only(BASE + 0x3000, 0x2FFF), [false, true, true, false, false]);
+    assert_eq!(read_only(0, BASE + 0x3000), [true, false, false, false, false]);
+    assert_eq!(read_only(BASE + 0x1000, 0x1000), [false; 5]);
+    assert_eq!(read_only(BASE, 0x10_0000), [true; 5]);
+    assert_eq!(read_only(0, 0x1000), [false; 5]);
 }
 
 #[test]

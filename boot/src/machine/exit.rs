@@ -3,7 +3,7 @@
 use super::{cpu, port};
 
 /// QEMU's isa-debug-exit device, as the project's machines have it.
-const DEBUG_EXIT: u16 = 0xF4;
+pub(super) const DEBUG_EXIT: u16 = 0xF4;
 
 /// Why the loader ended. QEMU's exit status is twice the value, plus one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -13,6 +13,8 @@ pub enum Reason {
     Error = 0x70,
     /// The loader itself failed: an exception or a panic. QEMU's exit status is 227.
     Crash = 0x71,
+    /// The kernel ran into an exception before it handled exceptions itself. QEMU's exit status is 229.
+    EarlyKernel = 0x72,
 }
 
 /// Ends the machine where there is something to tell (QEMU's isa-debug-exit), and stops it otherwise.

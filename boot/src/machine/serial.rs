@@ -6,12 +6,12 @@ use core::sync::atomic::{AtomicBool, Ordering};
 
 /// COM1.
 const BASE: u16 = 0x3F8;
-const DATA: u16 = BASE;
+pub(super) const DATA: u16 = BASE;
 const INTERRUPT_ENABLE: u16 = BASE + 1;
 const FIFO_CONTROL: u16 = BASE + 2;
 const LINE_CONTROL: u16 = BASE + 3;
 const MODEM_CONTROL: u16 = BASE + 4;
-const LINE_STATUS: u16 = BASE + 5;
+pub(super) const LINE_STATUS: u16 = BASE + 5;
 const TRANSMITTER_EMPTY: u8 = 1 << 5;
 
 /// Polls for room in the transmitter before the port is given up: several times what a byte takes at 115,200 bit/s.

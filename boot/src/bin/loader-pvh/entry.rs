@@ -26,7 +26,7 @@ global_asm!(
     "entry_descriptor_pointer:",
     ".word 23",
     ".quad entry_descriptors",
-    "entry_not_64_bit: .asciz \"boot: error: this processor has no 64-bit mode; use another one (QEMU: qemu-system-x86_64)\\r\\n\"",
+    "entry_not_64_bit: .asciz \"boot: ERROR this processor has no 64-bit mode; use another one (QEMU: qemu-system-x86_64)\\r\\n\"",
     ".popsection",
     ".pushsection .text.entry,\"ax\",@progbits",
     ".code32",
