@@ -1,2 +1,18 @@
 //! Prepares and reads blockconsole disks.
+//!
+//! [`target::open`] finds the consoles on a device or in an image; each of them is read through
+//! its [`Medium`](medium::Medium): [`log::Log`] finds the end of its log in a few reads, [`lines::Lines`] streams its
+//! lines in constant memory, [`crash`] takes crash records apart. [`format::format`] makes a console. The program's
+//! commands are in [`commands`].
 #![forbid(unsafe_code)]
+
+pub mod crash;
+pub mod format;
+pub mod lines;
+pub mod log;
+pub mod medium;
+pub mod signature;
+pub mod sysfs;
+pub mod target;
+mod text;
+pub mod tiles;

@@ -1,0 +1,84 @@
+//! Crash records: finding them, checking them, taking them apart.
+
+pub mod record;
+pub mod symbols;
+
+use crate::log::{Log, tile_line_in};
+use crate::tiles::text_at;
+use blockconsole::crash::{Damage, MAX_RECORD, Verdict, find_last};
+
+/// A crash record on a disk.
+#[derive(Clone, Debug)]
+pub struct Crash {
+    /// Tells this crash from others; the same on all disks. `None` if its first line is damaged.
+    pub id: Option<u64>,
+    /// Number of the boot that crashed, as this console counts; `None` where no line says so.
+    pub boot: Option<u32>,
+    /// The tile that it begins in.
+    pub tile: u32,
+    /// Whether it is what was written.
+    pub verdict: Verdict,
+    /// All of it, its first and last line included.
+    pub text: Vec<u8>,
+    /// Its lines between those.
+    pub lines: Vec<u8>,
+}
+
+impl Crash {
+    /// Whether it is whole.
+    pub fn is_whole(&self) -> bool {
+        self.verdict == Verdict::Whole
+    }
+
+    /// What is wrong with it, in words; `None` if it is whole.
+    pub fn damage(&self) -> Option<String> {
+        let Verdict::Damaged(damage) = self.verdict else { return None };
+        Some(match damage {
+            Damage::BadBegin => "its first line cannot be read".to_owned(),
+            Damage::NoEnd => "it has no last line: the machine died while it was written".to_owned(),
+            Damage::BadEnd => "its last line cannot be read".to_owned(),
+            Damage::LineCount(lines) => format!("it has {lines} lines, not as many as its last line says"),
+            Damage::Checksum(crc) => format!("its checksum is {crc:08x}, not that of its last line"),
+        })
+    }
+}
+
+/// Finds the last crash record of a log, or the last one of a given boot. Goes backward from the end, tile by tile:
+/// the usual case costs one large read.
+pub fn last(log: &Log, boot: Option<u32>) -> Option<Crash> {
+    // The tile after the one at hand, and the beginning of its text: a record may go on there.
+    let mut after = None;
+    for index in (0..log.len()).rev() {
+        let Some((position, mut text)) = text_at(log, index) else {
+            after = None;
+            continue;
+        };
+        let own_boot = tile_line_in(&text, log.tiles).map(|line| line.boot);
+        let own_len = text.len();
+        if let Some((next, head)) = after.take()
+            && log.follows(position, next)
+        {
+            text.extend::<Vec<u8>>(head);
+        }
+        let wanted = boot.is_none() || boot == own_boot;
+        if let Some(found) = find_last(&text).filter(|found| wanted && found.range.start < own_len) {
+            let part = |range: std::ops::Range<usize>| text.get(range).unwrap_or_default().to_vec();
+            let (id, verdict, tile) = (found.id, found.verdict, position.tile);
+            return Some(Crash {
+                id,
+                boot: own_boot,
+                tile,
+                verdict,
+                text: part(found.range),
+                lines: part(found.lines),
+            });
+        }
+        let is_past = boot.zip(own_boot).is_some_and(|(wanted, own)| own < wanted);
+        if is_past && !position.carried {
+            return None;
+        }
+        text.truncate(own_len.min(MAX_RECORD));
+        after = Some((position, text));
+    }
+    None
+}

@@ -1,0 +1,132 @@
+//! Addresses of a program as functions, files and lines.
+
+use super::record::Record;
+use addr2line::Loader;
+use anyhow::{Context, Result, anyhow, bail};
+use object::Object;
+use std::fmt::{self, Write};
+use std::path::{Path, PathBuf};
+
+/// A program whose addresses can be turned into places in its source.
+pub struct Symbols {
+    loader: Loader,
+    path: PathBuf,
+    build_id: Option<String>,
+}
+
+/// A function, and the place in it that an address belongs to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Frame {
+    /// The function's name, demangled.
+    pub function: Option<String>,
+    /// The source file.
+    pub file: Option<String>,
+    /// The line, from 1.
+    pub line: Option<u32>,
+    /// The column, from 1.
+    pub column: Option<u32>,
+    /// Whether the function was inlined into the one that follows.
+    pub inlined: bool,
+}
+
+impl fmt::Display for Frame {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.function.as_deref().unwrap_or("??"))?;
+        if let Some(file) = &self.file {
+            write!(f, " at {file}")?;
+            for number in [self.line, self.column].into_iter().flatten() {
+                write!(f, ":{number}")?;
+            }
+        }
+        if self.inlined { f.write_str(" (inlined)") } else { Ok(()) }
+    }
+}
+
+impl Symbols {
+    /// Opens an ELF program.
+    ///
+    /// # Errors
+    /// If it cannot be read or is no ELF program.
+    pub fn open(path: &Path) -> Result<Self> {
+        let shown = path.display();
+        let build_id = build_id_of(path)?;
+        let loader = Loader::new(path).map_err(|error| anyhow!("{shown} has no usable debug information: {error}"))?;
+        Ok(Self { loader, path: path.to_owned(), build_id })
+    }
+
+    /// Its build id, in hexadecimal digits.
+    pub fn build_id(&self) -> Option<&str> {
+        self.build_id.as_deref()
+    }
+
+    /// Refuses a program that is not the one that crashed: its addresses would mean something else.
+    ///
+    /// # Errors
+    /// Says which build ids differ.
+    pub fn check(&self, record: &Record) -> Result<()> {
+        let shown = self.path.display();
+        match (record.build.as_deref(), self.build_id()) {
+            (Some(crashed), Some(own)) if crashed == own => Ok(()),
+            (Some(crashed), Some(own)) => {
+                bail!(
+                    "{shown} is another build than the one that crashed: its build id is {own}, the record has {crashed}"
+                )
+            }
+            (_, None) => bail!("{shown} has no build id: it cannot be told whether it is the program that crashed"),
+            (None, _) => bail!("the crash record has no build id: it cannot be told whether {shown} crashed"),
+        }
+    }
+
+    /// The functions that an address belongs to, the innermost inlined one first. Empty if it belongs to none.
+    ///
+    /// A return address points behind its call, which may be the next line's or function's: `is_return` looks one byte before it.
+    pub fn frames(&self, address: u64, is_return: bool) -> Vec<Frame> {
+        let probe = if is_return { address.saturating_sub(1) } else { address };
+        let mut frames = Vec::new();
+        if let Ok(mut found) = self.loader.find_frames(probe) {
+            while let Ok(Some(frame)) = found.next() {
+                let function = frame.function.and_then(|name| name.demangle().ok().map(|name| name.into_owned()));
+                let location = frame.location;
+                frames.push(Frame {
+                    function,
+                    file: location.as_ref().and_then(|location| location.file).map(str::to_owned),
+                    line: location.as_ref().and_then(|location| location.line),
+                    column: location.as_ref().and_then(|location| location.column),
+                    inlined: true,
+                });
+            }
+        }
+        if frames.iter().all(|frame| frame.function.is_none())
+            && let Some(symbol) = self.loader.find_symbol(probe)
+        {
+            let function = Some(format!("{:#}", rustc_demangle::demangle(symbol)));
+            frames.truncate(1);
+            match frames.first_mut() {
+                Some(frame) => frame.function = function,
+                None => frames.push(Frame { function, file: None, line: None, column: None, inlined: true }),
+            }
+        }
+        if let Some(outermost) = frames.last_mut() {
+            outermost.inlined = false;
+        }
+        frames
+    }
+}
+
+/// The build id of an ELF program, in hexadecimal digits.
+///
+/// # Errors
+/// If it cannot be read or is no ELF program.
+pub fn build_id_of(path: &Path) -> Result<Option<String>> {
+    let shown = path.display();
+    let bytes = std::fs::read(path).with_context(|| format!("cannot read {shown}"))?;
+    let object = object::File::parse(&*bytes).with_context(|| format!("{shown} is no ELF program"))?;
+    let id = object.build_id().with_context(|| format!("{shown}: its notes are damaged"))?;
+    Ok(id.map(|id| {
+        id.iter().fold(String::new(), |mut text, byte| {
+            // Writing to a string cannot fail.
+            let _ = write!(text, "{byte:02x}");
+            text
+        })
+    }))
+}

@@ -1,0 +1,176 @@
+//! Streams a log's lines, in constant memory and without an allocation for each.
+
+use crate::log::{Log, tile_line_in};
+use crate::tiles::{Problems, Tiles};
+use blockconsole::Level;
+use blockconsole::crash::{BEGIN, END};
+use blockconsole::marks::Mark;
+
+/// The longest line that is given out in one piece. Consoles write lines of at most 17 KiB.
+const MAX_LINE: usize = 64 << 10;
+
+/// A line of the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Line<'a> {
+    /// Its bytes, without the newline. Control characters may be among them on disks that were tampered with.
+    pub bytes: &'a [u8],
+    /// The number of the boot that it belongs to; `None` on disks that Linux wrote.
+    pub boot: Option<u32>,
+    /// The tile that it ends in.
+    pub tile: u32,
+    /// Whether it is part of a crash record.
+    pub in_crash: bool,
+    /// If the console wrote it of its own accord: what it says.
+    pub mark: Option<Mark>,
+}
+
+impl<'a> Line<'a> {
+    /// Takes the line apart; `None` if it is not of the form `[    1.234567] …`.
+    pub fn record(&self) -> Option<Record<'a>> {
+        Record::parse(self.bytes)
+    }
+
+    /// How grave it is. A crash record's lines are errors.
+    pub fn level(&self) -> Option<Level> {
+        if self.in_crash { Some(Level::Error) } else { self.record().and_then(|record| record.level) }
+    }
+}
+
+/// The parts of a line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Record<'a> {
+    /// Microseconds since the kernel's start.
+    pub time_us: u64,
+    /// How grave it is; `None` in lines that Linux wrote, which name no level.
+    pub level: Option<Level>,
+    /// Who logged it; empty where there is no level.
+    pub target: &'a [u8],
+    /// What was logged, escaped as it stands there.
+    pub text: &'a [u8],
+}
+
+impl<'a> Record<'a> {
+    /// Takes a line apart: `[    1.234567] LEVEL target: text`.
+    pub fn parse(line: &'a [u8]) -> Option<Self> {
+        let rest = line.strip_prefix(b"[")?.trim_ascii_start();
+        let close = memchr::memchr(b']', rest)?;
+        let (stamp, rest) = (rest.get(..close)?, rest.get(close + 1..)?);
+        let dot = stamp.len().checked_sub(7).filter(|&dot| stamp.get(dot) == Some(&b'.'))?;
+        let seconds = decimal(stamp.get(..dot)?)?;
+        let time_us = seconds.checked_mul(1_000_000)?.checked_add(decimal(stamp.get(dot + 1..)?)?)?;
+        let text = rest.strip_prefix(b" ")?;
+        Some(match split_level(text) {
+            Some((level, target, text)) => Self { time_us, level: Some(level), target, text },
+            None => Self { time_us, level: None, target: b"", text },
+        })
+    }
+}
+
+/// `LEVEL target: text`, the level padded to five columns.
+fn split_level(text: &[u8]) -> Option<(Level, &[u8], &[u8])> {
+    let (name, rest) = text.split_at_checked(5)?;
+    let level = Level::ALL.into_iter().find(|level| name.trim_ascii_end() == level.name().as_bytes())?;
+    let rest = rest.strip_prefix(b" ")?;
+    let colon = memchr::memmem::find(rest, b": ")?;
+    Some((level, rest.get(..colon)?, rest.get(colon + 2..)?))
+}
+
+fn decimal(digits: &[u8]) -> Option<u64> {
+    if digits.is_empty() || digits.len() > 18 {
+        return None;
+    }
+    digits.iter().try_fold(0, |value: u64, digit| Some(value * 10 + u64::from(char::from(*digit).to_digit(10)?)))
+}
+
+/// A log's lines, from a position to the end.
+#[derive(Debug)]
+pub struct Lines<'a> {
+    tiles: Tiles<'a>,
+    /// How much of the current tile's text was given out.
+    at: usize,
+    /// The beginning of a line that goes on in the next tile.
+    held: Vec<u8>,
+    /// Whether what is held was given out.
+    held_is_done: bool,
+    tile: u32,
+    boot: Option<u32>,
+    in_crash: bool,
+}
+
+/// Where the next line's bytes are.
+enum Source {
+    Tile(std::ops::Range<usize>),
+    Held,
+}
+
+impl<'a> Lines<'a> {
+    /// The log's lines from a position on, 0 being the oldest tile.
+    pub fn new(log: &'a Log, from: u64) -> Self {
+        let tiles = Tiles::new(log, from);
+        Self { tiles, at: 0, held: vec![], held_is_done: false, tile: 0, boot: None, in_crash: false }
+    }
+
+    /// What was damaged up to now.
+    pub fn problems(&self) -> &Problems {
+        self.tiles.problems()
+    }
+
+    /// The next line; `None` after the last one.
+    pub fn next_line(&mut self) -> Option<Line<'_>> {
+        let (source, tile) = self.find_next()?;
+        let bytes = match source {
+            Source::Tile(range) => self.tiles.text().get(range).unwrap_or_default(),
+            Source::Held => &self.held,
+        };
+        let mark = Mark::parse(bytes, self.tiles.log().tiles);
+        if let Some(Mark::Boot { boot, .. } | Mark::Tile { boot, .. }) = mark {
+            self.boot = Some(boot);
+        }
+        let begins_crash = bytes.starts_with(BEGIN);
+        // A record that lacks its end is over where the log goes on.
+        let in_crash = begins_crash || (self.in_crash && !bytes.starts_with(b"["));
+        self.in_crash = in_crash && !bytes.starts_with(END);
+        Some(Line { bytes, boot: self.boot, tile, in_crash, mark })
+    }
+
+    /// Where the next line is, and the tile that it ends in.
+    fn find_next(&mut self) -> Option<(Source, u32)> {
+        if std::mem::take(&mut self.held_is_done) {
+            self.held.clear();
+        }
+        loop {
+            let rest = self.tiles.text().get(self.at..).unwrap_or_default();
+            if let Some(len) = memchr::memchr(b'\n', rest) {
+                let range = self.at..self.at + len;
+                self.at = range.end + 1;
+                if self.held.is_empty() {
+                    return Some((Source::Tile(range), self.tile));
+                }
+                self.held.extend_from_slice(rest.get(..len).unwrap_or_default());
+                return Some(self.give_held());
+            }
+            self.held.extend_from_slice(rest);
+            self.at += rest.len();
+            if self.held.len() > MAX_LINE {
+                return Some(self.give_held());
+            }
+            let Some(piece) = self.tiles.advance() else {
+                return (!self.held.is_empty()).then(|| self.give_held());
+            };
+            self.at = 0;
+            if piece.after_gap {
+                self.boot = tile_line_in(self.tiles.text(), self.tiles.log().tiles).map(|line| line.boot);
+            }
+            let tile = std::mem::replace(&mut self.tile, piece.position.tile);
+            if piece.breaks_line && !self.held.is_empty() {
+                self.held_is_done = true;
+                return Some((Source::Held, tile));
+            }
+        }
+    }
+
+    fn give_held(&mut self) -> (Source, u32) {
+        self.held_is_done = true;
+        (Source::Held, self.tile)
+    }
+}

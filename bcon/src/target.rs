@@ -1,0 +1,207 @@
+//! Devices, partitions, raw images and files, and the consoles on them.
+
+use crate::medium::{Blocks, Medium, Span};
+use crate::signature;
+use crate::sysfs::SysDevice;
+use anyhow::{Context, Result, bail};
+use block::BlockReader;
+use blockconsole::format::{Header, TILE_BYTES, tiles_in};
+use partition::{Kind, Places};
+use std::fs::{self, File};
+use std::io::{self, Seek, SeekFrom};
+use std::os::unix::fs::FileTypeExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// Block sizes that an image may be of, the usual one first.
+const IMAGE_BLOCK_SIZES: [u32; 2] = [512, 4096];
+/// Bytes that partition tables are read through.
+const SCRATCH: usize = 64 << 10;
+/// Tiles after the first one whose headers are looked for where the first one has none.
+const PROBED_TILES: u64 = 8;
+
+/// A device or file, and the consoles on it.
+#[derive(Debug)]
+pub struct Target {
+    /// What the user called it.
+    pub path: PathBuf,
+    /// All of it.
+    pub medium: Medium,
+    /// Its block size: a device's own; an image's as its partition table suggests, 512 otherwise.
+    pub block_size: u32,
+    /// Its consoles, in the order of their places.
+    pub consoles: Vec<Console>,
+    /// What was odd about it, in words.
+    pub notes: Vec<String>,
+}
+
+/// A console: a place whose tiles have headers.
+#[derive(Clone, Debug)]
+pub struct Console {
+    /// What to call it: the path, and the partition or file in it.
+    pub name: String,
+    /// What sort of place.
+    pub kind: Kind,
+    /// Number of its partition; 0 for none.
+    pub partition: u32,
+    /// Its bytes.
+    pub medium: Medium,
+    /// Block size of its device, or 512.
+    pub block_size: u32,
+    /// The header of its first tile; of a later one where that has none.
+    pub header: Header,
+    /// Whether its first tile has no header.
+    pub lost_first_header: bool,
+}
+
+/// Opens a device or file for reading, and finds the consoles on it.
+///
+/// # Errors
+/// If it cannot be opened or read, or is an image of another format than raw. That there is no console is no error.
+pub fn open(path: &Path) -> Result<Target> {
+    let (file, len) = open_file(path, false)?;
+    let medium = Medium::whole(Arc::new(file), len);
+    if let Some(format) = signature::image(&medium).with_context(|| format!("cannot read {}", path.display()))? {
+        bail!(
+            "{0} is a {format} image, and bcon reads raw ones: run `qemu-nbd -r -c /dev/nbd0 {0}` and read /dev/nbd0, \
+             or `qemu-img convert -O raw {0} OUT`",
+            path.display()
+        );
+    }
+    let sizes = match SysDevice::of(&medium.file().metadata()?).and_then(|device| device.logical_block_size()) {
+        Some(size) => vec![size],
+        None => IMAGE_BLOCK_SIZES.to_vec(),
+    };
+    let mut target = Target { path: path.to_owned(), medium, block_size: sizes[0], consoles: vec![], notes: vec![] };
+    for &size in &sizes {
+        let notes = target.find(size)?;
+        if !target.consoles.is_empty() || target.notes.is_empty() {
+            target.notes = notes;
+        }
+        if !target.consoles.is_empty() {
+            target.block_size = size;
+            break;
+        }
+    }
+    if target.consoles.is_empty() {
+        target.probe_for_lost_header();
+    }
+    Ok(target)
+}
+
+impl Target {
+    /// The console in a partition (0: the one that is the whole device), or the only one there is.
+    ///
+    /// # Errors
+    /// Says what there is instead, and how to name it.
+    pub fn console(&self, partition: Option<u32>) -> Result<&Console> {
+        let path = self.path.display();
+        let found: Vec<_> =
+            self.consoles.iter().filter(|console| partition.is_none_or(|wanted| console.partition == wanted)).collect();
+        match (found.as_slice(), partition) {
+            (&[only], _) => Ok(only),
+            ([], Some(number)) => bail!("{path} has no console in partition {number}: see `bcon list {path}`"),
+            ([], None) => bail!("{path} has no console: make one with `bcon format`{}", self.first_note()),
+            (several, _) => {
+                let numbers: Vec<_> = several.iter().map(|console| console.partition.to_string()).collect();
+                bail!("{path} has several consoles: choose one with --partition {}", numbers.join("|"))
+            }
+        }
+    }
+
+    fn first_note(&self) -> String {
+        self.notes.first().map_or_else(String::new, |note| format!(" ({note})"))
+    }
+
+    /// Looks for consoles at all places that the tables name, for one block size. Returns what was odd.
+    fn find(&mut self, block_size: u32) -> Result<Vec<String>> {
+        let mut blocks = Blocks::new(self.medium.clone(), block_size);
+        let mut places = Places::new();
+        let report = partition::scan(&mut blocks, &mut vec![0; SCRATCH], &mut places);
+        let count = blocks.block_count();
+        let mut consoles = Vec::new();
+        places.settle(|place| {
+            let console = self.probe(&place, block_size, count);
+            let is_console = console.is_some();
+            consoles.extend(console);
+            is_console
+        });
+        consoles.sort_by_key(|console| (console.partition, console.kind));
+        self.consoles = consoles;
+        Ok(report.problems().map(|problem| problem.to_string()).collect())
+    }
+
+    /// Reads the first block of a place; `None` if there is no header, or no room for a tile.
+    fn probe(&self, place: &partition::Place<'_>, block_size: u32, block_count: u64) -> Option<Console> {
+        let unit = u64::from(block_size);
+        let is_whole = place.kind == Kind::Device && place.block_count() == block_count;
+        let medium = if is_whole {
+            self.medium.clone()
+        } else {
+            let spans = place.extents.iter().map(|e| Span { start: e.first_block * unit, len: e.block_count * unit });
+            self.medium.part(spans.collect())
+        };
+        let header = header_at(&medium, 0)?;
+        let name = match (place.kind, place.partition) {
+            (Kind::FatFile, 0) => format!("{} file BCON.LOG", self.path.display()),
+            (Kind::FatFile, number) => format!("{} partition {number} file BCON.LOG", self.path.display()),
+            (_, 0) => self.path.display().to_string(),
+            (_, number) => format!("{} partition {number}", self.path.display()),
+        };
+        let (kind, partition) = (place.kind, place.partition);
+        Some(Console { name, kind, partition, medium, block_size, header, lost_first_header: false })
+    }
+
+    /// A console whose first header is damaged is known by the later ones.
+    fn probe_for_lost_header(&mut self) {
+        let tiles = tiles_in(self.medium.len()).min(PROBED_TILES + 1);
+        let headers: Vec<_> = (1..tiles).filter_map(|tile| header_at(&self.medium, tile)).collect();
+        let Some((&first, others)) = headers.split_first() else { return };
+        // A single header may be a leftover of something else; the tile number tells a partition that begins there
+        // from a console that began a tile earlier.
+        let fits = first.tile <= 1 && others.iter().all(|other| other.uuid == first.uuid);
+        if fits {
+            self.consoles.push(Console {
+                name: self.path.display().to_string(),
+                kind: Kind::Device,
+                partition: 0,
+                medium: self.medium.clone(),
+                block_size: self.block_size,
+                header: first,
+                lost_first_header: true,
+            });
+        }
+    }
+}
+
+/// The header of a tile, if it can be read and has one.
+fn header_at(medium: &Medium, tile: u64) -> Option<Header> {
+    let start = tile.checked_mul(u64::from(TILE_BYTES))?;
+    if tile >= tiles_in(medium.len()) {
+        return None;
+    }
+    let mut block = [0; 512];
+    medium.read_at(start, &mut block).ok()?;
+    Header::decode(&block)
+}
+
+/// Opens a device or regular file, and finds its size.
+pub(crate) fn open_file(path: &Path, write: bool) -> Result<(File, u64)> {
+    let shown = path.display();
+    let mut file = fs::OpenOptions::new().read(true).write(write).open(path).map_err(|error| match error.kind() {
+        io::ErrorKind::PermissionDenied if is_device(path) => {
+            anyhow::anyhow!("cannot open {shown}: permission denied; devices need root: run it with sudo")
+        }
+        _ => anyhow::Error::new(error).context(format!("cannot open {shown}")),
+    })?;
+    let kind = file.metadata().with_context(|| format!("cannot look at {shown}"))?.file_type();
+    if !kind.is_file() && !kind.is_block_device() {
+        bail!("{shown} is neither a block device nor a regular file: name a disk, a partition, or a raw image");
+    }
+    let len = file.seek(SeekFrom::End(0)).with_context(|| format!("cannot find the size of {shown}"))?;
+    Ok((file, len))
+}
+
+fn is_device(path: &Path) -> bool {
+    fs::metadata(path).is_ok_and(|metadata| metadata.file_type().is_block_device())
+}

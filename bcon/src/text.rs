@@ -1,0 +1,91 @@
+//! A tile's text: without its header, without pads, without what was never written.
+
+use crate::log::TILE;
+use blockconsole::format::HEADER_LEN;
+
+/// The least unit that is written, and that a pad ends with.
+const SECTOR: usize = 512;
+
+/// Where a tile's text lies in its buffer, after [`clean`] has drawn it together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Text {
+    pub(crate) start: usize,
+    pub(crate) end: usize,
+    /// Whether the text ends with the end of a line. A text that does not goes on in the next tile.
+    pub(crate) ends_line: bool,
+}
+
+/// Draws the text of a tile together, in place.
+///
+/// - A sector's end that consists of spaces and a newline is a pad; the spaces may begin in sectors before. It becomes
+///   nothing after the end of a line, and a newline elsewhere.
+/// - NUL bytes were never written. They become nothing; a line that they cut short gets its newline.
+///
+/// `in_line` says whether the tile begins in the middle of a line. A tile in which there is nothing to leave out, which is the
+/// usual one, is only looked at.
+pub(crate) fn clean(tile: &mut [u8], in_line: bool) -> Text {
+    let mut draft = Draft { tile, start: HEADER_LEN, end: HEADER_LEN, in_line };
+    let mut at = HEADER_LEN;
+    while at < draft.tile.len() {
+        let rest = &draft.tile[at..];
+        let written = memchr::memchr(0, rest).unwrap_or(rest.len());
+        draft.take_written(at, at + written);
+        at += written;
+        let nuls = draft.tile[at..].iter().position(|&byte| byte != 0).unwrap_or(draft.tile.len() - at);
+        if nuls > 0 {
+            draft.end_line();
+            at += nuls;
+        }
+    }
+    Text { start: draft.start, end: draft.end, ends_line: draft.ends_line() }
+}
+
+/// What of a tile's beginning has been drawn together.
+struct Draft<'a> {
+    tile: &'a mut [u8],
+    start: usize,
+    end: usize,
+    /// Whether the text before `start` ends in the middle of a line.
+    in_line: bool,
+}
+
+impl Draft<'_> {
+    /// Takes in the bytes from `from` to `to`, of which none is NUL.
+    fn take_written(&mut self, from: usize, to: usize) {
+        let mut taken = from;
+        let mut sector_end = (from / SECTOR + 1) * SECTOR;
+        while sector_end <= to {
+            if self.tile[sector_end - 1] == b'\n' && matches!(self.tile[sector_end - 2], b' ' | b'\n') {
+                self.copy(taken, sector_end - 1);
+                while self.end > self.start && self.tile[self.end - 1] == b' ' {
+                    self.end -= 1;
+                }
+                self.end_line();
+                taken = sector_end;
+            }
+            sector_end += SECTOR;
+        }
+        self.copy(taken, to);
+    }
+
+    fn copy(&mut self, from: usize, to: usize) {
+        if from != self.end {
+            self.tile.copy_within(from..to, self.end);
+        }
+        self.end += to - from;
+    }
+
+    fn ends_line(&self) -> bool {
+        if self.end > self.start { self.tile[self.end - 1] == b'\n' } else { !self.in_line }
+    }
+
+    /// Ends the line, unless it is at an end. There is room: this takes the place of at least one byte that was left out.
+    fn end_line(&mut self) {
+        if !self.ends_line() {
+            self.tile[self.end] = b'\n';
+            self.end += 1;
+        }
+    }
+}
+
+const _: () = assert!(TILE.is_multiple_of(SECTOR) && HEADER_LEN + 2 <= SECTOR);

@@ -1,0 +1,175 @@
+//! Streams a log's text tile by tile, in constant memory.
+
+use crate::log::{Log, Position, TILE};
+use crate::medium::Medium;
+use crate::text::{Text, clean};
+use blockconsole::format::{HEADER_LEN, Header, tile_start};
+use blockconsole::marks::Mark;
+
+/// Unit in which a tile is read again when reading it as a whole failed.
+const PIECE: usize = 4096;
+/// Problems that are kept in words; later ones are only counted.
+const MAX_PROBLEMS: usize = 64;
+
+/// A log's text, tile by tile, from the oldest to the newest.
+#[derive(Debug)]
+pub struct Tiles<'a> {
+    log: &'a Log,
+    buffer: Vec<u8>,
+    next: u64,
+    /// The tile that the text so far ends in.
+    last: Option<Position>,
+    in_line: bool,
+    /// Where the current tile's text lies in the buffer.
+    text: std::ops::Range<usize>,
+    problems: Problems,
+}
+
+/// A tile's text, in its relation to the text before it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Piece {
+    /// The tile that it stands in.
+    pub position: Position,
+    /// Whether the text before it ended in the middle of a line that this piece does not continue.
+    pub breaks_line: bool,
+    /// Whether there is a gap before it: its first line may lack its beginning.
+    pub after_gap: bool,
+}
+
+/// What was damaged, in words.
+#[derive(Clone, Debug, Default)]
+pub struct Problems {
+    words: Vec<String>,
+    count: u64,
+}
+
+impl Problems {
+    /// The first ones.
+    pub fn words(&self) -> &[String] {
+        &self.words
+    }
+
+    /// How many there were, also of those for which there are no words.
+    pub fn count(&self) -> u64 {
+        self.count
+    }
+
+    pub(crate) fn add(&mut self, words: String) {
+        if self.words.len() < MAX_PROBLEMS {
+            self.words.push(words);
+        }
+        self.count += 1;
+    }
+}
+
+impl<'a> Tiles<'a> {
+    /// The log's text from a position on, 0 being the oldest.
+    pub fn new(log: &'a Log, from: u64) -> Self {
+        let problems = Problems::default();
+        Self { log, buffer: vec![0; TILE], next: from, last: None, in_line: false, text: 0..0, problems }
+    }
+
+    /// What was damaged up to now.
+    pub fn problems(&self) -> &Problems {
+        &self.problems
+    }
+
+    /// The log.
+    pub fn log(&self) -> &'a Log {
+        self.log
+    }
+
+    /// The text of the tile that [`advance`](Self::advance) went to: no header, no pads, nothing that was never written.
+    pub fn text(&self) -> &[u8] {
+        self.buffer.get(self.text.clone()).unwrap_or_default()
+    }
+
+    /// Whether the text up to now ends in the middle of a line.
+    pub fn is_in_line(&self) -> bool {
+        self.in_line
+    }
+
+    /// Goes to the next tile, whose text may be empty; `None` after the newest one.
+    pub fn advance(&mut self) -> Option<Piece> {
+        self.text = 0..0;
+        loop {
+            let position = self.log.position(self.next)?;
+            self.next += 1;
+            read_tile(&self.log.medium, position.tile, &mut self.buffer, &mut self.problems);
+            if !belongs(self.log, position, &self.buffer, &mut self.problems) {
+                continue;
+            }
+            let follows = self.last.is_some_and(|last| self.log.follows(last, position));
+            let continues = follows && !self.begins_boot();
+            let breaks_line = self.in_line && !continues;
+            let Text { start, end, ends_line } = clean(&mut self.buffer, self.in_line && continues);
+            self.in_line = !ends_line;
+            self.last = Some(position);
+            self.text = start..end;
+            return Some(Piece { position, breaks_line, after_gap: !follows });
+        }
+    }
+
+    /// Whether the tile in the buffer begins with the first line of a boot.
+    fn begins_boot(&self) -> bool {
+        let text = self.buffer.get(HEADER_LEN..).unwrap_or_default();
+        let line = text.split(|&byte| byte == b'\n').next().unwrap_or_default();
+        matches!(Mark::parse(line, self.log.tiles), Some(Mark::Boot { .. }))
+    }
+}
+
+/// The text of the tile at a position, apart from the text around it; `None` if the tile is not part of the log.
+pub fn text_at(log: &Log, index: u64) -> Option<(Position, Vec<u8>)> {
+    let position = log.position(index)?;
+    let mut buffer = vec![0; TILE];
+    let mut problems = Problems::default();
+    read_tile(&log.medium, position.tile, &mut buffer, &mut problems);
+    if !belongs(log, position, &buffer, &mut problems) {
+        return None;
+    }
+    let Text { start, end, .. } = clean(&mut buffer, false);
+    buffer.truncate(end);
+    buffer.drain(..start);
+    Some((position, buffer))
+}
+
+/// Whether a tile is part of the log, as its header says.
+fn belongs(log: &Log, position: Position, bytes: &[u8], problems: &mut Problems) -> bool {
+    let tile = position.tile;
+    match Header::decode(bytes) {
+        Some(header) if header.uuid != log.found.uuid => {
+            problems.add(format!("tile {tile} belongs to another console, {:08x}: left out", header.uuid));
+            false
+        }
+        Some(header) if header.round != position.round => {
+            let (has, expected) = (header.round, position.round);
+            problems.add(format!("tile {tile} has round {has} where {expected} is expected: left out"));
+            false
+        }
+        Some(_) => true,
+        None => {
+            problems.add(format!("tile {tile} has no header: damaged"));
+            true
+        }
+    }
+}
+
+/// Fills a buffer with a tile. What cannot be read becomes zeroes, and a problem.
+pub(crate) fn read_tile(medium: &Medium, tile: u32, buffer: &mut [u8], problems: &mut Problems) {
+    let start = tile_start(tile);
+    if medium.read_at(start, buffer).is_ok() {
+        return;
+    }
+    let mut lost = 0;
+    let mut error = None;
+    for (index, piece) in buffer.chunks_mut(PIECE).enumerate() {
+        if let Err(this) = medium.read_at(start + (index * PIECE) as u64, piece) {
+            piece.fill(0);
+            lost += piece.len();
+            error = Some(this);
+        }
+    }
+    if let Some(error) = error {
+        problems.add(format!("tile {tile}: {lost} bytes cannot be read: {error}"));
+    }
+}
