@@ -5,6 +5,7 @@
 
 mod adopt;
 mod checksum;
+mod draft;
 mod identity;
 mod layout;
 mod reader;

@@ -1,7 +1,9 @@
 //! The reader's side.
 
 use super::Ring;
+use super::checksum::Checksum;
 use super::record::{Meta, Record, RecordBuffer};
+use super::writer::bind;
 use crate::sync::{Ordering, fence};
 
 /// Where a reader is. Plain data: it may be kept anywhere, and used with the ring it came from at any time.
@@ -155,19 +157,27 @@ impl Ring<'_> {
             return Found::Unfinished;
         }
         let position = slot.position.load(Ordering::Relaxed);
-        let encoded = slot.meta.load(Ordering::Relaxed);
+        let meta = Meta::decode(slot.meta.load(Ordering::Relaxed));
         let expected = slot.checksum.load(Ordering::Relaxed);
-        let Some(meta) = Meta::decode(encoded) else { return Found::Lost };
-        let mut checksum = self.record_checksum(sequence, position, encoded);
+        let Some(meta) = meta else { return Found::Lost };
+        let count = meta.record_words();
         let (straight, wrapped) = self.layout.data(position);
-        let mut cells = straight.iter().chain(wrapped).map(|cell| cell.load(Ordering::Relaxed));
-        let Some(time_ns) = cells.next() else { return Found::Lost };
+        let (Some((time, straight)), true) = (straight.split_first(), count <= self.layout.max_record_words()) else {
+            return Found::Lost;
+        };
+        let time_ns = time.load(Ordering::Relaxed);
+        let mut checksum = Checksum::new(self.key);
         checksum.push(time_ns);
-        for (bytes, word) in buffer.words_mut().iter_mut().zip(cells).take(meta.record_words() - 1) {
-            checksum.push(word);
-            *bytes = word.to_le_bytes();
+        let mut places = buffer.words_mut().iter_mut().take(count - 1);
+        for cells in [straight, wrapped] {
+            for (cell, place) in cells.iter().zip(places.by_ref()) {
+                let word = cell.load(Ordering::Relaxed);
+                checksum.push(word);
+                *place = word.to_le_bytes();
+            }
         }
-        if checksum.finish() == expected { Found::Whole { time_ns, meta } } else { Found::Lost }
+        let whole = bind(checksum, meta, position, sequence) == expected;
+        if whole { Found::Whole { time_ns, meta } } else { Found::Lost }
     }
 
     /// Whether the data at a position are not yet overwritten when so many words have been reserved.

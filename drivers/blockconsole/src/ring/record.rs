@@ -5,7 +5,7 @@
 //! a word, the first in the lowest bits, filled up with zeroes.
 
 use crate::level::Level;
-use core::{fmt, str};
+use core::str;
 
 /// The most bytes of text that a record holds; what is longer is truncated, with a mark.
 pub const MAX_TEXT: usize = 2048;
@@ -124,61 +124,5 @@ impl RecordBuffer {
 impl Default for RecordBuffer {
     fn default() -> Self {
         Self::new()
-    }
-}
-
-/// The longest beginning of a string that has at most `room` bytes.
-pub(super) fn cut(text: &str, room: usize) -> &str {
-    text.get(..text.floor_char_boundary(room)).unwrap_or_default()
-}
-
-/// Target and text of a record in the making, one after the other, on the writer's stack.
-///
-/// The bytes are not initialised before they are written to: zeroing 2 KiB would take longer than a usual line.
-pub(super) struct Draft {
-    bytes: arrayvec::ArrayVec<u8, MAX_BYTES>,
-    target_len: usize,
-    limit: usize,
-    truncated: bool,
-}
-
-impl Draft {
-    /// An empty text to this target, of which target and text together take at most `limit` bytes.
-    pub(super) fn new(target: &str, limit: usize) -> Self {
-        let limit = limit.min(MAX_BYTES);
-        let target = cut(target, MAX_TARGET.min(limit));
-        let mut bytes = arrayvec::ArrayVec::new();
-        // It fits: the limit was just applied.
-        let _ = bytes.try_extend_from_slice(target.as_bytes());
-        Self { bytes, target_len: target.len(), limit: limit.min(target.len() + MAX_TEXT), truncated: false }
-    }
-
-    /// Notes that the text is not all that was to be said.
-    pub(super) fn truncate(&mut self) {
-        self.truncated = true;
-    }
-
-    pub(super) fn bytes(&self) -> &[u8] {
-        &self.bytes
-    }
-
-    pub(super) fn meta(&self, cpu: u16, level: Level) -> Meta {
-        let text_len = self.bytes.len() - self.target_len;
-        Meta { text_len, target_len: self.target_len, level, truncated: self.truncated, cpu }
-    }
-}
-
-impl fmt::Write for Draft {
-    /// Fails once the text is truncated, so that whoever is formatting something huge may stop.
-    #[inline]
-    fn write_str(&mut self, text: &str) -> fmt::Result {
-        if self.truncated {
-            return Err(fmt::Error);
-        }
-        let room = self.limit - self.bytes.len();
-        let fitting = if text.len() <= room { text } else { cut(text, room) };
-        self.truncated = fitting.len() < text.len();
-        self.bytes.try_extend_from_slice(fitting.as_bytes()).map_err(|_| fmt::Error)?;
-        if self.truncated { Err(fmt::Error) } else { Ok(()) }
     }
 }

@@ -2,10 +2,26 @@
 
 use super::Ring;
 use super::checksum::Checksum;
+use super::draft::{Draft, DraftWords};
 use super::layout::Slot;
-use super::record::{Draft, Meta, Record, RecordHeader};
+use super::record::{Meta, Record, RecordHeader};
 use crate::sync::{AtomicU64, Ordering, fence};
+use arrayvec::ArrayVec;
 use core::fmt::{self, Write};
+
+/// Ties the checksum of a record's data to what it is and where.
+pub(super) fn bind(mut data: Checksum, meta: Meta, position: u64, sequence: u64) -> u64 {
+    data.push(meta.encode());
+    data.push(position);
+    data.push(sequence);
+    data.finish()
+}
+
+fn store(cells: &[AtomicU64], words: &[u64]) {
+    for (cell, word) in cells.iter().zip(words) {
+        cell.store(*word, Ordering::Relaxed);
+    }
+}
 
 impl Ring<'_> {
     /// Writes one record, and returns its sequence number.
@@ -15,7 +31,8 @@ impl Ring<'_> {
     /// is cut off and the record marked as truncated; so it is if formatting fails. The formatting is done before anything is
     /// reserved, so that a `Display` that panics leaves no trace, and one that logs gets its record in first.
     pub fn write(&self, header: RecordHeader, target: &str, text: fmt::Arguments<'_>) -> u64 {
-        let mut draft = self.draft(target);
+        let mut words = ArrayVec::new();
+        let mut draft = self.draft(&mut words, header.time_ns, target);
         let result = match text.as_str() {
             Some(text) => draft.write_str(text),
             None => draft.write_fmt(text),
@@ -23,72 +40,43 @@ impl Ring<'_> {
         if result.is_err() {
             draft.truncate();
         }
-        self.publish(header, &draft)
+        self.publish(header, draft)
     }
 
     /// Writes a record that was read from another ring, such as an adopted one, with the time, CPU and level it has there.
     pub fn write_again(&self, record: &Record<'_>) -> u64 {
         let Record { time_ns, cpu, level, target, text, truncated, .. } = *record;
-        let mut draft = self.draft(target);
+        let mut words = ArrayVec::new();
+        let mut draft = self.draft(&mut words, time_ns, target);
         if draft.write_str(text).is_err() || truncated {
             draft.truncate();
         }
-        self.publish(RecordHeader { time_ns, cpu, level }, &draft)
+        self.publish(RecordHeader { time_ns, cpu, level }, draft)
     }
 
-    fn draft(&self, target: &str) -> Draft {
-        Draft::new(target, (self.layout.max_record_words() - 1) * 8)
+    fn draft<'d>(&self, words: &'d mut DraftWords, time_ns: u64, target: &str) -> Draft<'d> {
+        Draft::begin(words, Checksum::new(self.key), time_ns, target, self.layout.max_record_words())
     }
 
-    fn publish(&self, header: RecordHeader, draft: &Draft) -> u64 {
-        let meta = draft.meta(header.cpu, header.level);
+    /// Reserves a place, and puts the record there. Everything slow is over by now: between the reservation and the
+    /// commit there are only stores.
+    fn publish(&self, header: RecordHeader, draft: Draft<'_>) -> u64 {
+        let (words, meta, checksum) = draft.finish(header.cpu, header.level);
         let sequence = self.layout.begun.fetch_add(1, Ordering::Relaxed);
-        let position = self.layout.reserved.fetch_add(meta.record_words() as u64, Ordering::Relaxed);
+        let position = self.layout.reserved.fetch_add(words.len() as u64, Ordering::Relaxed);
         // R1: whoever sees one of the stores below also sees the counters beyond what they overwrite.
         fence(Ordering::Release);
+        let (straight, wrapped) = self.layout.data(position);
+        let (before, after) = words.split_at_checked(straight.len()).unwrap_or((words, &[]));
+        store(straight, before);
+        store(wrapped, after);
         if let Some(slot) = self.layout.slot(sequence) {
-            let checksum = self.fill(sequence, position, meta, header.time_ns, draft.bytes());
             slot.position.store(position, Ordering::Relaxed);
             slot.meta.store(meta.encode(), Ordering::Relaxed);
-            slot.checksum.store(checksum, Ordering::Relaxed);
+            slot.checksum.store(bind(checksum, meta, position, sequence), Ordering::Relaxed);
             self.commit(&slot, sequence);
         }
         sequence
-    }
-
-    /// Stores a record's data words, and returns its checksum.
-    fn fill(&self, sequence: u64, position: u64, meta: Meta, time_ns: u64, bytes: &[u8]) -> u64 {
-        let mut checksum = self.record_checksum(sequence, position, meta.encode());
-        let (whole, rest) = bytes.as_chunks();
-        let mut last = [0; 8];
-        for (to, from) in last.iter_mut().zip(rest) {
-            *to = *from;
-        }
-        let last = (!rest.is_empty()).then_some(last);
-        let mut words = [time_ns].into_iter().chain(whole.iter().copied().chain(last).map(u64::from_le_bytes));
-        let mut put = |cells: &[AtomicU64]| {
-            for (cell, word) in cells.iter().zip(words.by_ref()) {
-                cell.store(word, Ordering::Relaxed);
-                checksum.push(word);
-            }
-        };
-        let (straight, wrapped) = self.layout.data(position);
-        let count = meta.record_words();
-        let (straight, missing) = match straight.get(..count) {
-            Some(all) => (all, 0),
-            None => (straight, count - straight.len()),
-        };
-        put(straight);
-        put(wrapped.get(..missing).unwrap_or_default());
-        checksum.finish()
-    }
-
-    pub(super) fn record_checksum(&self, sequence: u64, position: u64, meta: u64) -> Checksum {
-        let mut checksum = Checksum::new(self.key);
-        checksum.push(sequence);
-        checksum.push(position);
-        checksum.push(meta);
-        checksum
     }
 
     /// Marks the slot as holding this record, unless it holds a newer one.
