@@ -5,6 +5,7 @@
 use crate::arch::exit::Action;
 use crate::crash::kinds::Kind;
 use log::LevelFilter;
+use virtio_blk::transport::MmioPlace;
 
 /// What the diagnostic program does once the machine runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -80,6 +81,7 @@ pub struct CommandLine<'a> {
     pub console_uuid: Option<u32>,
     /// `bcon.extents=<disk>:<lba>+<count>,…`: a log file's place.
     pub extents: Option<&'a str>,
+    text: &'a str,
     unknown: [&'a str; MAX_UNKNOWN],
     unknown_count: usize,
 }
@@ -102,6 +104,7 @@ impl Default for CommandLine<'_> {
             watchdog: true,
             console_uuid: None,
             extents: None,
+            text: "",
             unknown: [""; MAX_UNKNOWN],
             unknown_count: 0,
         }
@@ -111,13 +114,18 @@ impl Default for CommandLine<'_> {
 impl<'a> CommandLine<'a> {
     /// Understands what it can. Of words that are given twice, the last one counts.
     pub fn parse(text: &'a str) -> Self {
-        let mut parsed = Self::default();
+        let mut parsed = Self { text, ..Self::default() };
         for word in text.split_ascii_whitespace() {
             if parsed.take(word).is_none() {
                 parsed.keep_unknown(word);
             }
         }
         parsed
+    }
+
+    /// `virtio_mmio.device=…`: the words with which virtual machines without PCI name their devices.
+    pub fn mmio_devices(&self) -> impl Iterator<Item = &'a str> + use<'a> {
+        self.text.split_ascii_whitespace().filter(|word| word.starts_with("virtio_mmio.device="))
     }
 
     /// Words that were not understood; at most 16 of them are kept.
@@ -150,6 +158,8 @@ impl<'a> CommandLine<'a> {
             "watchdog" => self.watchdog = switch(value)?,
             "bcon.uuid" => self.console_uuid = Some(u32::from_str_radix(value, 16).ok()?),
             "bcon.extents" => self.extents = Some(value),
+            // Found by `mmio_devices`.
+            "virtio_mmio.device" => drop(MmioPlace::parse(word)?),
             _ => return None,
         }
         Some(())
@@ -219,7 +229,7 @@ mod tests {
     #[test]
     fn nothing_means_defaults() {
         assert_eq!(CommandLine::parse(""), CommandLine::default());
-        assert_eq!(CommandLine::parse(" \t\n "), CommandLine::default());
+        assert_eq!(CommandLine { text: "", ..CommandLine::parse(" \t\n ") }, CommandLine::default());
     }
 
     #[test]
@@ -247,7 +257,10 @@ mod tests {
         for word in words {
             let line = CommandLine::parse(word);
             assert_eq!(line.unknown(), &[word]);
-            assert_eq!(CommandLine { unknown_count: 0, unknown: [""; MAX_UNKNOWN], ..line }, CommandLine::default());
+            assert_eq!(
+                CommandLine { text: "", unknown_count: 0, unknown: [""; MAX_UNKNOWN], ..line },
+                CommandLine::default()
+            );
         }
         let many = "w ".repeat(100);
         assert_eq!(CommandLine::parse(&many).unknown().len(), MAX_UNKNOWN);
@@ -259,6 +272,15 @@ mod tests {
         assert_eq!(parse("crash=panic-in-driver:nvme.submit"), crash(Kind::PanicInDriver, "nvme.submit", 0));
         assert_eq!(parse("crash=panic-in-driver:nvme.submit:70"), crash(Kind::PanicInDriver, "nvme.submit", 70));
         assert_eq!(parse("crash=panic-in-driver"), None);
+    }
+
+    #[test]
+    fn devices_without_a_bus_are_named() {
+        let line =
+            CommandLine::parse("virtio_mmio.device=512@0xfeb00e00:12 app=idle virtio_mmio.device=512@0xfeb00c00:11");
+        assert_eq!(line.unknown(), &[""; 0]);
+        assert_eq!(line.mmio_devices().count(), 2);
+        assert_eq!(CommandLine::parse("virtio_mmio.device=x").unknown().len(), 1);
     }
 
     #[test]

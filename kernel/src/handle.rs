@@ -4,8 +4,8 @@ use crate::arch::exit::{Action, Ending};
 use crate::arch::{clock, cpu, exit};
 use crate::command_line::CommandLine;
 use crate::crash::plan::Plan;
-use crate::{serial_log, tick};
-use bootloader_api::BootInfo;
+use crate::{devices, serial_log, tick};
+use blockconsole::ring::RingIdentity;
 
 /// A machine that runs: traps, memory, clock, log, and after [`find_consoles`](Self::find_consoles) its disks.
 ///
@@ -14,13 +14,14 @@ use bootloader_api::BootInfo;
 pub struct Kernel {
     /// The command line, understood.
     pub words: CommandLine<'static>,
-    boot_info: &'static BootInfo,
+    identity: RingIdentity,
+    config: devices::pci::Config,
     plan: Option<Plan>,
 }
 
 impl Kernel {
-    pub(crate) fn new(words: CommandLine<'static>, boot_info: &'static BootInfo) -> Self {
-        Self { words, boot_info, plan: None }
+    pub(crate) fn new(words: CommandLine<'static>, identity: RingIdentity, config: devices::pci::Config) -> Self {
+        Self { words, identity, config, plan: None }
     }
 
     /// Looks for disks, and for consoles on them.
@@ -63,7 +64,7 @@ impl Kernel {
 
     /// Logs what the machine is.
     pub fn describe(&self) {
-        log::info!("{:?}", self.boot_info.memory_regions.len());
+        log::info!("{:?} {}", self.identity, self.config.is_extended());
     }
 
     /// Writes out everything, makes it durable, and ends the run.

@@ -13,6 +13,7 @@ pub mod crash;
 pub mod devices;
 mod handle;
 pub mod image;
+mod loader_log;
 pub mod logger;
 pub mod memory;
 pub mod program;

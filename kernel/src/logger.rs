@@ -12,12 +12,12 @@ struct RingLogger;
 static LOGGER: RingLogger = RingLogger;
 static RING: Once<Ring<'static>> = Once::new();
 
-/// Lets the facade write into this ring. Only the first call counts.
-pub fn start(ring: Ring<'static>) {
+/// Lets the facade write into this ring what is at least as grave as `level`. Only the first call counts.
+pub fn start(ring: Ring<'static>, level: LevelFilter) {
     RING.call_once(|| ring);
     // Fails only if there is a logger already, which is this one.
     let _ = log::set_logger(&LOGGER);
-    log::set_max_level(LevelFilter::Trace);
+    log::set_max_level(level);
 }
 
 /// The ring, once there is one.

@@ -1,16 +1,18 @@
 //! From the boot loader's hand-over to a machine that logs.
 
 use crate::arch::exit::{Action, Ending};
-use crate::arch::{clock, cpu, descriptors, exit, rtc, stacks};
+use crate::arch::{acpi, clock, cpu, descriptors, exit, rtc, stacks};
 use crate::command_line::CommandLine;
-use crate::memory::{self, ring_area};
-use crate::{Kernel, crash, image, logger, serial_log, tick};
-use blockconsole::ring::{Ring, RingIdentity};
+use crate::memory::{self, FirmwareMemory, ring_area};
+use crate::{Kernel, crash, devices, image, loader_log, logger, serial_log, tick};
+use blockconsole::ring::{RecordHeader, Ring, RingIdentity};
 use bootloader_api::BootInfo;
+use core::fmt;
+use log::{info, warn};
 
 /// A machine that has just been entered.
 pub struct Start {
-    boot_info: &'static mut BootInfo,
+    boot_info: &'static BootInfo,
 }
 
 impl Start {
@@ -20,9 +22,10 @@ impl Start {
         Self { boot_info }
     }
 
-    /// Brings the machine up: traps, memory, clock, log, serial port.
+    /// Brings the machine up: traps, memory, clock, log, serial port, tick. Its disks are next:
+    /// [`Kernel::find_consoles`].
     pub fn bring_up(self) -> Kernel {
-        let boot_info: &'static BootInfo = self.boot_info;
+        let boot_info = self.boot_info;
         clock::start();
         crash::install_traps();
         descriptors::load();
@@ -34,34 +37,85 @@ impl Start {
 
         let memory = match memory::init(boot_info, &stacks::guards()) {
             Ok(report) => report,
-            Err(error) => fail(format_args!("no memory: {error}")),
+            Err(error) => fail(format_args!("{error}")),
         };
         let clock_source = clock::calibrate();
-        let wall_clock = rtc::read();
-        let Some(area) = ring_area::take() else { fail(format_args!("no memory for the log")) };
-        let identity = RingIdentity {
-            boot_id: cpu::time_stamp() ^ wall_clock.map_or(0, |time| time.unix_seconds()) << 32,
-            build_id: image::build_id(),
-            boot_seconds: wall_clock.map_or(0, |time| time.unix_seconds()),
-        };
-        match Ring::create(area.words, identity) {
-            Ok(ring) => logger::start(ring),
-            Err(error) => fail(format_args!("no log: {error}")),
-        }
-        log::set_max_level(words.log_level);
-        if words.serial {
-            serial_log::start();
-        }
-        log::info!("blockconsole {} at {wall_clock:?}", env!("CARGO_PKG_VERSION"));
-        log::info!("clock {clock_source:?} {} {memory:?}", clock::frequency());
-        let _ = loader_log;
-        for word in words.unknown() {
-            log::warn!("command line: {word} is not understood");
-        }
+        let identity = start_log(&words, loader_log);
+        report(&words, &memory, clock_source, &identity);
+        let config = find_firmware(boot_info);
         if !tick::start(words.hang_ms, words.watchdog) {
-            log::warn!("no timer tick: logs are written out only when the program yields");
+            warn!("no timer for the tick: the log is written out only when the program yields");
         }
-        Kernel::new(words, boot_info)
+        Kernel::new(words, identity, config)
+    }
+}
+
+/// Makes the record ring, puts the loader's log into it, and lets the `log` facade write there.
+fn start_log(words: &CommandLine<'_>, loader_log: &[u8]) -> RingIdentity {
+    let boot_seconds = rtc::read().map_or(0, |time| time.unix_seconds());
+    let boot_id = cpu::time_stamp().rotate_left(32) ^ boot_seconds;
+    let identity = RingIdentity { boot_id, build_id: image::build_id(), boot_seconds };
+    let Some(area) = ring_area::take() else { fail(format_args!("not enough memory for the log")) };
+    let ring = match Ring::create(area.words, identity) {
+        Ok(ring) => ring,
+        Err(error) => fail(format_args!("no log: {error}")),
+    };
+    if let Some(first) = loader_log::lines(loader_log).next() {
+        clock::start_earlier(first.time_stamp);
+    }
+    for line in loader_log::lines(loader_log) {
+        let time_ns = clock::at(line.time_stamp);
+        ring.write(RecordHeader { time_ns, cpu: 0, level: line.level }, "boot", format_args!("{}", line.text));
+    }
+    logger::start(ring, words.log_level);
+    if words.serial {
+        serial_log::start();
+    }
+    if !area.survives_reset() {
+        warn!("the log is at {:#x}: after a reset, the next boot will not find it", area.physical.start);
+    }
+    identity
+}
+
+/// The first lines of a boot.
+fn report(words: &CommandLine<'_>, memory: &memory::Report, clock_source: clock::Source, identity: &RingIdentity) {
+    let time = rtc::read();
+    let time: &dyn fmt::Display = time.as_ref().map_or(&"an unknown time", |time| time);
+    info!("kernel {}, build {}, at {time}", env!("CARGO_PKG_VERSION"), Hex(&identity.build_id));
+    info!("clock: {} kHz, {clock_source}", clock::frequency() / 1000);
+    info!("memory: {} KiB free", memory.total / 1024);
+    if memory.null_was_mapped {
+        info!("memory: address 0 was mapped, and is not any more");
+    }
+    if memory.guards_missing > 0 {
+        warn!("memory: {} stacks have no guard page", memory.guards_missing);
+    }
+    for word in words.unknown() {
+        warn!("command line: \"{word}\" is not understood");
+    }
+}
+
+/// What the firmware's tables say: how to reach configuration space, and how to switch off.
+fn find_firmware(boot_info: &BootInfo) -> devices::pci::Config {
+    let root = boot_info.rsdp_addr.into_option().or_else(|| acpi::search_root_pointer(&FirmwareMemory));
+    let tables = root.and_then(|root| acpi::Tables::find(&FirmwareMemory, root));
+    match &tables {
+        Some(tables) => {
+            if let Some((control, value)) = tables.power_off() {
+                acpi::set_power_off_register(control, value);
+            }
+        }
+        None => info!("no ACPI tables"),
+    }
+    devices::pci::Config::new(tables.as_ref())
+}
+
+/// Bytes as hexadecimal digits.
+pub(crate) struct Hex<'a>(pub(crate) &'a [u8]);
+
+impl fmt::Display for Hex<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
     }
 }
 
@@ -82,7 +136,7 @@ fn ramdisk(boot_info: &BootInfo) -> (&'static str, &'static [u8]) {
 }
 
 /// Says on the serial port why nothing works, and ends.
-fn fail(why: core::fmt::Arguments<'_>) -> ! {
+fn fail(why: fmt::Arguments<'_>) -> ! {
     serial_log::cry(format_args!("blockconsole: error: {why}"));
     exit::end(Ending::CrashNotDurable, Action::Exit)
 }

@@ -1,4 +1,6 @@
-//! The machine's devices.
+//! The machine's devices: how drivers reach them, and which disks there are.
 
+pub mod disk;
+pub mod find;
 pub mod pci;
 pub mod platform;

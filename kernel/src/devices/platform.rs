@@ -1,5 +1,6 @@
 //! The machine as drivers see it.
 
+use crate::arch::port::{self, PortRead, PortWrite};
 use crate::arch::{clock, cpu};
 use crate::checkpoint;
 use crate::memory;
@@ -84,6 +85,77 @@ impl MappedRegisters {
 impl Registers for MappedRegisters {
     fn len(&self) -> usize {
         self.len
+    }
+
+    fn read8(&self, offset: usize) -> u8 {
+        self.read(offset, u8::MAX)
+    }
+
+    fn read16(&self, offset: usize) -> u16 {
+        self.read(offset, u16::MAX)
+    }
+
+    fn read32(&self, offset: usize) -> u32 {
+        self.read(offset, u32::MAX)
+    }
+
+    fn write8(&self, offset: usize, value: u8) {
+        self.write(offset, value);
+    }
+
+    fn write16(&self, offset: usize, value: u16) {
+        self.write(offset, value);
+    }
+
+    fn write32(&self, offset: usize, value: u32) {
+        self.write(offset, value);
+    }
+}
+
+/// Device registers in I/O ports, as those of legacy virtio devices.
+#[derive(Clone, Copy, Debug)]
+pub struct PortRegisters {
+    first: u16,
+    len: u16,
+}
+
+impl PortRegisters {
+    /// A window of I/O ports.
+    ///
+    /// # Safety
+    /// The ports must be those of a device that the holder drives.
+    pub const unsafe fn new(first: u16, len: u16) -> Self {
+        Self { first, len }
+    }
+
+    fn port<T>(&self, offset: usize) -> Option<u16> {
+        let offset = u16::try_from(offset).ok()?;
+        let end = offset.checked_add(size_of::<T>() as u16)?;
+        if end > self.len || !usize::from(offset).is_multiple_of(size_of::<T>()) {
+            return None;
+        }
+        self.first.checked_add(offset)
+    }
+
+    fn read<T: PortRead>(&self, offset: usize, nothing: T) -> T {
+        match self.port::<T>(offset) {
+            // SAFETY: a register of the device that the holder drives.
+            Some(port) => unsafe { port::read(port) },
+            None => nothing,
+        }
+    }
+
+    fn write<T: PortWrite>(&self, offset: usize, value: T) {
+        if let Some(port) = self.port::<T>(offset) {
+            // SAFETY: as in `read`.
+            unsafe { port::write(port, value) };
+        }
+    }
+}
+
+impl Registers for PortRegisters {
+    fn len(&self) -> usize {
+        usize::from(self.len)
     }
 
     fn read8(&self, offset: usize) -> u8 {

@@ -19,6 +19,17 @@ pub enum Source {
     Guess,
 }
 
+impl core::fmt::Display for Source {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str(match self {
+            Self::Processor => "as the processor says",
+            Self::Hypervisor => "as the hypervisor says",
+            Self::IntervalTimer => "measured against the interval timer",
+            Self::Guess => "a guess, as there is nothing to measure it against",
+        })
+    }
+}
+
 static START: AtomicU64 = AtomicU64::new(0);
 /// Nanoseconds a tick, as a 32.32 fixed-point number.
 static SCALE: AtomicU64 = AtomicU64::new(0);
@@ -31,6 +42,20 @@ const PLAUSIBLE_HZ: core::ops::RangeInclusive<u64> = 10_000_000..=20_000_000_000
 /// Starts the clock at 0. Time stands still until [`calibrate`] knows the rate.
 pub fn start() {
     START.store(cpu::time_stamp(), Ordering::Relaxed);
+}
+
+/// Counts time from a moment before [`start`], of which the counter was read, if that is a minute ago at most.
+pub fn start_earlier(time_stamp: u64) {
+    let minute = frequency().saturating_mul(60);
+    let start = START.load(Ordering::Relaxed);
+    if start.checked_sub(time_stamp).is_some_and(|before| before < minute) {
+        START.store(time_stamp, Ordering::Relaxed);
+    }
+}
+
+/// Nanoseconds from the start until the counter had this value; 0 if it had that before.
+pub fn at(time_stamp: u64) -> u64 {
+    to_ns(time_stamp.saturating_sub(START.load(Ordering::Relaxed)), SCALE.load(Ordering::Relaxed))
 }
 
 /// Finds the counter's rate; takes up to 4 ms where it has to be measured.
@@ -53,8 +78,7 @@ pub fn calibrate() -> Source {
 /// Nanoseconds since [`start`]; 0 before [`calibrate`].
 #[inline]
 pub fn now_ns() -> u64 {
-    let ticks = cpu::time_stamp().saturating_sub(START.load(Ordering::Relaxed));
-    to_ns(ticks, SCALE.load(Ordering::Relaxed))
+    at(cpu::time_stamp())
 }
 
 /// Ticks a second.

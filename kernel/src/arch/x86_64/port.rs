@@ -1,6 +1,7 @@
 //! I/O ports.
 
-use x86_64::instructions::port::{Port, PortRead, PortWrite};
+use x86_64::instructions::port::Port;
+pub use x86_64::instructions::port::{PortRead, PortWrite};
 
 /// Reads a port of 8, 16 or 32 bits.
 ///

@@ -1,0 +1,176 @@
+//! Finds disks: NVMe controllers and virtio disks on PCI, and virtio disks that the command line names.
+
+use super::disk::{CrashPort, Disk, Name, VirtioTransport};
+use super::platform::{Machine, PortRegisters};
+use alloc::vec::Vec;
+use block::{BlockDevice, State};
+use log::{info, warn};
+use pci::{ConfigSpace, Function};
+use platform::Platform;
+use virtio_blk::transport::{AnyTransport, Mmio, MmioPlace};
+
+/// A device that has been started, and is not ready yet.
+pub enum Starting {
+    /// An NVMe controller.
+    Nvme {
+        /// Its number, for names.
+        number: usize,
+        /// The controller.
+        controller: nvme::Controller<Machine>,
+    },
+    /// A virtio disk and its crash port.
+    Virtio {
+        /// Its number, for names.
+        number: usize,
+        /// The disk.
+        disk: virtio_blk::Disk<Machine, VirtioTransport>,
+        /// Its crash port.
+        port: virtio_blk::CrashPort<Machine, VirtioTransport>,
+    },
+}
+
+/// A disk that is ready, with what belongs to it.
+pub struct Ready {
+    /// What it is called.
+    pub name: Name,
+    /// The disk.
+    pub disk: Disk,
+    /// Its crash port.
+    pub port: CrashPort,
+}
+
+/// How a start went.
+pub enum Progress {
+    /// It goes on: poll again.
+    Going(Starting),
+    /// It is over, with these disks: none if the device did not come up.
+    Over(Vec<Ready>),
+}
+
+impl Starting {
+    /// Goes on with the start. Does not wait.
+    pub fn poll(self) -> Progress {
+        match self {
+            Self::Nvme { number, mut controller } => {
+                controller.poll();
+                log_events(number, &mut controller);
+                match controller.state() {
+                    State::Recovering => Progress::Going(Self::Nvme { number, controller }),
+                    State::Ready => Progress::Over(namespaces(number, &mut controller)),
+                    State::Dead(error) => {
+                        warn!("nvme{number}: does not start: {error}");
+                        Progress::Over(Vec::new())
+                    }
+                }
+            }
+            Self::Virtio { number, mut disk, mut port } => {
+                // Nothing is in flight yet, so that there is nothing to be lost.
+                let _ = disk.poll();
+                let name = Name::virtio(number);
+                match disk.state() {
+                    State::Recovering => Progress::Going(Self::Virtio { number, disk, port }),
+                    State::Ready => {
+                        if let Some(session) = disk.session() {
+                            port.arm(session);
+                        }
+                        let (disk, port) = (Disk::Virtio(disk), CrashPort::Virtio(port));
+                        Progress::Over(Vec::from([Ready { name, disk, port }]))
+                    }
+                    State::Dead(error) => {
+                        warn!("{name}: does not start: {error}: {}", disk.why());
+                        Progress::Over(Vec::new())
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn log_events(number: usize, controller: &mut nvme::Controller<Machine>) {
+    while let Some(event) = controller.next_event() {
+        info!("nvme{number}: {event}");
+    }
+}
+
+fn namespaces(number: usize, controller: &mut nvme::Controller<Machine>) -> Vec<Ready> {
+    let ports = controller.take_crash_ports();
+    let namespaces = controller.take_namespaces();
+    let pairs = namespaces.into_iter().zip(ports);
+    let ready = |(namespace, port): (nvme::Namespace<Machine>, nvme::CrashPort<Machine>)| {
+        let name = Name::nvme(number, namespace.info().id);
+        Ready { name, disk: Disk::Nvme(namespace), port: CrashPort::Nvme(port) }
+    };
+    pairs.map(ready).collect()
+}
+
+/// Starts all devices on PCI.
+pub fn start_pci<C: ConfigSpace + ?Sized>(config: &C, numbers: &mut Numbers) -> Vec<Starting> {
+    let mut started = Vec::new();
+    for function in pci::scan(config, 0) {
+        let identity = function.identity();
+        if identity.class.code() == pci::spec::class::NVME {
+            started.extend(start_nvme(&function, numbers));
+        } else if virtio_blk::pci::is_virtio_block(&function) {
+            started.extend(start_virtio(&function, numbers));
+        }
+    }
+    started
+}
+
+/// Numbers that names are made of.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Numbers {
+    nvme: usize,
+    virtio: usize,
+}
+
+fn next(number: &mut usize) -> usize {
+    let this = *number;
+    *number += 1;
+    this
+}
+
+fn start_nvme<C: ConfigSpace + ?Sized>(function: &Function<'_, C>, numbers: &mut Numbers) -> Option<Starting> {
+    match nvme::attach(Machine, function, nvme::Config::default()) {
+        Ok(controller) => Some(Starting::Nvme { number: next(&mut numbers.nvme), controller }),
+        Err(error) => {
+            warn!("NVMe controller at {} is left alone: {error}", function.address());
+            None
+        }
+    }
+}
+
+fn start_virtio<C: ConfigSpace + ?Sized>(function: &Function<'_, C>, numbers: &mut Numbers) -> Option<Starting> {
+    let device = match virtio_blk::pci::probe(function) {
+        Ok(device) => device,
+        Err(error) => {
+            warn!("virtio disk at {} is left alone: {error}", function.address());
+            return None;
+        }
+    };
+    // SAFETY: the ports are those that the device's own base address register names, and its driver gets them.
+    let ports = |first, len| unsafe { PortRegisters::new(first, len) };
+    let transports = device.open(&Machine, ports).zip(device.open(&Machine, ports));
+    let opened = transports.and_then(|(main, crash)| virtio_blk::open(Machine, main, crash));
+    let Some((disk, port)) = opened else {
+        warn!("virtio disk at {} is left alone: not enough memory", function.address());
+        return None;
+    };
+    Some(Starting::Virtio { number: next(&mut numbers.virtio), disk, port })
+}
+
+/// Starts the devices that the command line names, as virtual machines without PCI do.
+pub fn start_mmio<'a>(words: impl Iterator<Item = &'a str>, numbers: &mut Numbers) -> Vec<Starting> {
+    words.filter_map(MmioPlace::parse).filter_map(|place| start_one_mmio(place, numbers)).collect()
+}
+
+fn start_one_mmio(place: MmioPlace, numbers: &mut Numbers) -> Option<Starting> {
+    let open = || {
+        let registers = Machine.map_registers(place.bus_address, place.len)?;
+        Mmio::probe(registers).ok().map(AnyTransport::Mmio)
+    };
+    // A window without a disk in it is usual: the command line names all slots.
+    let (main, crash) = open().zip(open())?;
+    let (disk, port) = virtio_blk::open(Machine, main, crash)?;
+    Some(Starting::Virtio { number: next(&mut numbers.virtio), disk, port })
+}

@@ -1,0 +1,64 @@
+//! The boot loader's own log, which it hands over behind the command line.
+//!
+//! Each line: 16 hexadecimal digits of the time stamp counter, a space, the level in five columns, a space, the text. What
+//! does not look so is left out.
+
+use blockconsole::Level;
+
+/// A line of the loader's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Line<'a> {
+    /// The time stamp counter when it was written.
+    pub time_stamp: u64,
+    /// How much it matters.
+    pub level: Level,
+    /// What it says.
+    pub text: &'a str,
+}
+
+/// The lines of a loader's log.
+pub(crate) fn lines(log: &[u8]) -> impl Iterator<Item = Line<'_>> {
+    log.split(|&byte| byte == b'\n').filter_map(line)
+}
+
+fn line(bytes: &[u8]) -> Option<Line<'_>> {
+    let text = core::str::from_utf8(bytes).ok()?;
+    let (time_stamp, rest) = text.split_at_checked(16)?;
+    let time_stamp = u64::from_str_radix(time_stamp, 16).ok()?;
+    let (level, text) = rest.strip_prefix(' ')?.split_at_checked(5)?;
+    Some(Line { time_stamp, level: Level::from_name(level.trim_end())?, text: text.strip_prefix(' ')? })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::vec::Vec;
+
+    #[test]
+    fn lines_are_taken_apart() {
+        let log =
+            b"00000000000000ff INFO  kernel of 3 segments\n0000000000000100 WARN  \xFF\n0000000000000101 WARN  hm: x\n";
+        let found: Vec<_> = lines(log).collect();
+        assert_eq!(
+            found,
+            [
+                Line { time_stamp: 255, level: Level::Info, text: "kernel of 3 segments" },
+                Line { time_stamp: 257, level: Level::Warn, text: "hm: x" },
+            ]
+        );
+    }
+
+    #[test]
+    fn nonsense_is_left_out() {
+        for nonsense in [
+            "",
+            "x",
+            "00000000000000ff",
+            "00000000000000ff INFO",
+            "00000000000000ffINFO  x",
+            "0000000000000\u{e9}0 INFO  x",
+        ] {
+            assert_eq!(lines(nonsense.as_bytes()).count(), 0, "{nonsense}");
+        }
+    }
+}
