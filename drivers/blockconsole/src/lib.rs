@@ -10,6 +10,7 @@ pub mod level;
 pub mod line;
 pub mod marks;
 pub mod place;
+pub mod rate;
 pub mod ring;
 pub mod search;
 pub mod series;

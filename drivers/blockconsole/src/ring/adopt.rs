@@ -1,10 +1,10 @@
 //! Taking over the ring that a previous boot left in memory.
 
 use super::Ring;
-use super::identity::{Mark, RingIdentity, Title};
+use super::identity::{RingIdentity, Title};
 use super::layout::Layout;
 use super::reader::{Cursor, Found, Next};
-use super::record::RecordBuffer;
+use super::record::{Record, RecordBuffer};
 use crate::sync::{AtomicU64, Ordering};
 use core::fmt;
 
@@ -30,13 +30,22 @@ impl core::error::Error for NotAdopted {}
 
 /// A ring that a previous boot left, to be read and not written to.
 ///
-/// Nothing in the memory is trusted: a record is there if its checksum says so, for this boot, sequence number and
-/// place, and if the newest such record is less than a lap away.
+/// Nothing in the memory is trusted: a record is there if its checksum says so, for that boot, sequence number and place.
+/// The counters are only believed if they agree with the records.
 pub struct Adopted<'a> {
     ring: Ring<'a>,
-    oldest: u64,
+    /// Sequence numbers from here to `end` are what may be there: at most a lap.
+    first: u64,
     end: u64,
-    whole: u64,
+}
+
+/// What became of a range of sequence numbers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Tally {
+    /// Records that are whole.
+    pub whole: u64,
+    /// Records that are not: overwritten, damaged, or never finished.
+    pub lost: u64,
 }
 
 impl<'a> Adopted<'a> {
@@ -44,27 +53,8 @@ impl<'a> Adopted<'a> {
         let layout = Layout::new(words).ok_or(NotAdopted::TooSmall)?;
         let title = Title::load(&layout).ok_or(NotAdopted::NoIdentity)?;
         let ring = Ring { layout, title, key: title.key() };
-        let mut scratch = RecordBuffer::new();
-        let mut is_whole = |sequence| matches!(ring.copy(sequence, &mut scratch), Found::Whole { .. });
-        let slots = layout.slot_count();
-        let newest = (0..slots)
-            .filter_map(|index| layout.slot(index)?.state.load(Ordering::Relaxed).checked_sub(1))
-            .filter(|sequence| is_whole(*sequence))
-            .max();
-        let Some(newest) = newest else { return Ok(Self { ring, oldest: 0, end: 0, whole: 0 }) };
-        let first = (newest + 1).saturating_sub(slots);
-        let mut oldest = newest;
-        let mut whole = 0;
-        for sequence in (first..=newest).rev() {
-            if is_whole(sequence) {
-                oldest = sequence;
-                whole += 1;
-            }
-        }
-        // What was begun after the newest whole record is lost as well, if the counter can be believed.
-        let begun = layout.begun.load(Ordering::Relaxed);
-        let end = if begun > newest && begun - newest <= slots { begun } else { newest + 1 };
-        Ok(Self { ring, oldest, end, whole })
+        let end = ring.find_end(layout.begun.load(Ordering::Relaxed));
+        Ok(Self { ring, first: end.saturating_sub(layout.slot_count()), end })
     }
 
     /// Whose ring it was.
@@ -72,37 +62,24 @@ impl<'a> Adopted<'a> {
         self.ring.identity()
     }
 
-    /// The sequence number of the oldest record that is left.
-    pub const fn oldest(&self) -> u64 {
-        self.oldest
-    }
-
     /// The sequence number after the last one that was begun.
     pub const fn written(&self) -> u64 {
         self.end
     }
 
-    /// Number of whole records that are left.
-    pub const fn whole(&self) -> u64 {
-        self.whole
-    }
-
-    /// Number of records from the oldest on that are torn, damaged, or were never finished.
-    pub const fn torn(&self) -> u64 {
-        (self.end - self.oldest) - self.whole
-    }
-
     /// Every record before this sequence number was on disk, on every console, by what the previous boot noted.
     pub fn durable(&self) -> u64 {
-        Mark::new(&self.ring.layout, self.ring.key).get().min(self.end)
+        self.ring.durable().min(self.end)
     }
 
     /// A cursor at the oldest record that is left.
-    pub const fn cursor_oldest(&self) -> Cursor {
-        Cursor::at(self.oldest)
+    pub fn cursor_oldest(&self) -> Cursor {
+        let mut scratch = RecordBuffer::new();
+        let oldest = (self.first..self.end).find(|sequence| self.ring.is_whole(*sequence, &mut scratch));
+        Cursor::at(oldest.unwrap_or(self.end))
     }
 
-    /// A cursor at the first record that may not have reached the disk.
+    /// A cursor at the first record that may not have reached the disk: where the unwritten tail begins.
     pub fn cursor_durable(&self) -> Cursor {
         Cursor::at(self.durable())
     }
@@ -112,14 +89,14 @@ impl<'a> Adopted<'a> {
         Cursor::at(sequence)
     }
 
-    /// Takes the next record, as [`Ring::next`] does. What is torn comes as [`Next::Lost`]; nothing is ever unfinished.
+    /// Takes the next record, as [`Ring::next`] does. What is not whole comes as [`Next::Lost`]: nothing is waited for, or skipped.
     pub fn next<'b>(&self, cursor: &mut Cursor, scratch: &'b mut RecordBuffer) -> Next<'b> {
         let from = cursor.sequence();
         if from >= self.end {
             return Next::Empty;
         }
-        for sequence in from.max(self.oldest)..self.end {
-            if let Found::Whole { time_ns, meta } = self.ring.copy(sequence, scratch) {
+        for sequence in from.max(self.first)..self.end {
+            if let Found::Whole { time_ns, meta, .. } = self.ring.copy(sequence, scratch) {
                 if sequence > from {
                     *cursor = Cursor::at(sequence);
                     return Next::Lost(sequence - from);
@@ -130,5 +107,61 @@ impl<'a> Adopted<'a> {
         }
         *cursor = Cursor::at(self.end);
         Next::Lost(self.end - from)
+    }
+
+    /// Counts what there is from a cursor to the end.
+    pub fn tally(&self, from: Cursor) -> Tally {
+        self.for_each(from, |_| {})
+    }
+
+    /// Writes the records from a cursor to the end into another ring, oldest first, and counts them. With
+    /// [`cursor_durable`](Self::cursor_durable), this saves what did not reach the disk: in the new ring it is
+    /// like any other record, and reaches the disk, or the boot after that.
+    pub fn write_again(&self, from: Cursor, ring: &Ring<'_>) -> Tally {
+        self.for_each(from, |record| {
+            ring.write_again(record);
+        })
+    }
+
+    fn for_each(&self, mut cursor: Cursor, mut then: impl FnMut(&Record<'_>)) -> Tally {
+        let mut scratch = RecordBuffer::new();
+        let mut tally = Tally::default();
+        loop {
+            match self.next(&mut cursor, &mut scratch) {
+                Next::Record(record) => {
+                    tally.whole += 1;
+                    then(&record);
+                }
+                Next::Lost(records) => tally.lost = tally.lost.saturating_add(records),
+                Next::Empty | Next::Skipped(_) | Next::Unfinished => return tally,
+            }
+        }
+    }
+}
+
+impl Ring<'_> {
+    fn is_whole(&self, sequence: u64, scratch: &mut RecordBuffer) -> bool {
+        matches!(self.copy(sequence, scratch), Found::Whole { .. })
+    }
+
+    /// The sequence number after the last record that was begun, from what the memory holds.
+    fn find_end(&self, begun: u64) -> u64 {
+        let slots = self.layout.slot_count();
+        let mut scratch = RecordBuffer::new();
+        // Counts as far as a whole record proves it. The counter tells where to look first, so that usually
+        // one record is all that has to be summed up.
+        let mut proven = (0..slots.min(16))
+            .filter_map(|back| begun.checked_sub(back))
+            .find(|end| end.checked_sub(1).is_some_and(|newest| self.is_whole(newest, &mut scratch)))
+            .unwrap_or(0);
+        for index in 0..slots {
+            let Some(slot) = self.layout.slot(index) else { continue };
+            let end = slot.state.load(Ordering::Relaxed);
+            if end > proven && end < u64::MAX && self.is_whole(end - 1, &mut scratch) {
+                proven = end;
+            }
+        }
+        // Records that were begun after the last whole one are lost, but they did exist, if the counter can be believed.
+        if begun.checked_sub(proven).is_some_and(|unfinished| unfinished <= slots) { begun } else { proven }
     }
 }

@@ -78,7 +78,7 @@ impl Title {
         }
     }
 
-    /// Makes both copies worthless.
+    /// Makes both copies worthless, so that nobody adopts what stands there.
     pub(super) fn erase(layout: &Layout<'_>) {
         for cell in layout.identity.into_iter().flatten() {
             cell.store(0, Ordering::Relaxed);

@@ -59,8 +59,7 @@ impl<'a> Layout<'a> {
         let (counters, rest) = rest.split_first_chunk::<COUNTER_WORDS>()?;
         let (mark, rest) = rest.split_first_chunk()?;
         let (rest, second) = rest.split_last_chunk()?;
-        let most = rest.len() / WORDS_PER_RECORD;
-        let slots = 1 << most.checked_ilog2()?;
+        let slots = 1 << (rest.len() / WORDS_PER_RECORD).checked_ilog2()?;
         let (slots, data) = rest.split_at_checked(slots * SLOT_WORDS)?;
         let [begun, reserved, ..] = counters;
         let (slots, _) = slots.as_chunks();

@@ -1,7 +1,93 @@
 //! The record ring: one log for all writers, read by every console.
 //!
-//! Any number of writers put records in, any number of readers take them out, each at a pace of its own. No one waits for anyone:
-//! a writer overwrites the oldest, and a reader that was overtaken is told how many records it missed.
+//! Any number of writers put records in, any number of readers take them out, each at its own pace, and no one ever waits for
+//! anyone. A writer overwrites the oldest records; a reader that was overtaken is told exactly how many it missed. A write may be
+//! interrupted at any point by one that goes on to write as well, an NMI handler included, to any depth. Nothing is allocated,
+//! nothing is `unsafe`: all shared memory is [`AtomicU64`] words, and what a word holds is never trusted.
+//!
+//! # Structure
+//! Two rings in one piece of memory ([`layout`]), and a counter for each:
+//!
+//! ```text
+//!   begun ────► slots   one of 4 words for each record: state, position, meta, checksum
+//!   reserved ─► data    the records' time, target and text, one after the other, of any length
+//! ```
+//!
+//! The record with sequence number `s` has slot `s % slots`; its data are the words from `position` on, modulo the size of the
+//! data ring. Both counters only grow, in 64 bits, and so never come round. Sequence numbers are dense and start
+//! at 0 for each boot: what a reader missed is a difference of two numbers.
+//!
+//! # States of a slot
+//! For the record `s`, its slot's `state` word means:
+//!
+//! | state | while `s < begun` |
+//! |---|---|
+//! | less than `s + 1` | *begun*: some writer has this number, and has not finished |
+//! | `s + 1` | *committed*: position, meta, checksum and data are there |
+//! | more than `s + 1` | *overwritten*: the record a lap later is committed |
+//!
+//! and once `begun > s + slots` or `reserved > position + size of the data ring`, `s` is *lost*, whatever its state.
+//!
+//! # Writing
+//! 1. The text is formatted into words on the writer's stack. Only this takes long, may panic, or may log itself; nothing is
+//!    reserved yet, so nothing is left behind.
+//! 2. `fetch_add` on `begun` gives the sequence number, `fetch_add` on `reserved` the position. From here on the record is
+//!    the writer's own: what interrupts it gets other numbers.
+//! 3. A release fence; the data, then position, meta and checksum, by relaxed stores.
+//! 4. `state` is set to `s + 1` by compare-and-swap, unless the slot already belongs to a newer record. A failed attempt means that
+//!    a writer that is whole laps late committed just then. As many attempts can fail as there are such writers, so
+//!    a write takes a bounded number of steps: the ring is wait-free.
+//!
+//! # Reading
+//! 1. `s` must be less than `begun` (else there is nothing), and not a lap behind (else the reader is told how many it lost).
+//! 2. `state`, by an acquire load, must be `s + 1`; then meta, position, checksum and data are copied by relaxed loads.
+//! 3. An acquire fence; if `s` is lost by now, what was copied is thrown away and counted.
+//! 4. The checksum must fit, or else the record is thrown away and counted.
+//!
+//! # Ordering
+//! | pair | writer | reader | what it is for |
+//! |---|---|---|---|
+//! | `commit` | release compare-and-swap of `state` ([`writer`]) | acquire load of `state` ([`reader`]) | who sees a record committed sees all of it |
+//! | `lap` | release fence between the counters and the first store ([`writer`]) | acquire fence between the last load and the counters ([`reader`]) | who copied a word that a newer record had already replaced sees the counter that says so |
+//! | `reuse` | release compare-and-swap of `state` ([`writer`]) | acquire load of `state` by the *next writer* of the slot ([`writer`]) | a finished record's stores do not land on its successor's |
+//! | `birth` | fence between erasing the identity and clearing the slots, and before the identity is written ([`Ring::create`]) | a reset | a valid identity never stands over slots that are half cleared |
+//!
+//! On x86-64 all of these cost nothing but the locked instructions, of which a write has three.
+//!
+//! # What the checksum is for
+//! The protocol alone keeps readers from mixing up two records, as long as no writer is delayed for more than a whole lap *between
+//! its own stores*. One that is (its CPU was stopped, or an interrupt logged a mebibyte) writes over newer records when it goes
+//! on. Nothing can prevent that without making somebody wait. It is found out instead: the checksum of each record covers its
+//! data, meta, position and sequence number, and is seeded with the boot's key. A damaged record is counted as lost;
+//! it is never returned. The same checksum tells the next boot what in the memory is whole.
+//!
+//! # Writers that die
+//! A record that was begun and never finished stays *begun* for ever. What its readers do is up to them ([`Patience`]): in a crash,
+//! when nothing else runs any more, they skip it with a mark. Otherwise they wait for it while the ring is not in danger of
+//! lapping them, and skip it with a mark after that.
+//!
+//! # After a reset
+//! The memory stays as it is over a reset that does not cut the power, and the next boot finds in it what its
+//! predecessor could not write to disk: [`Ring::adopt`] reads it, [`succession`] has two rings take turns, so that
+//! the old one is there until the new one has taken over what matters. On hardware whose caches lose unwritten lines in a reset,
+//! the memory should be mapped write-through; lines lost nevertheless cost the records in them, and no others.
+//!
+//! ```
+//! use blockconsole::ring::{Next, Patience, RecordBuffer, RecordHeader, Ring, RingIdentity};
+//! use core::sync::atomic::AtomicU64;
+//!
+//! let memory = [const { AtomicU64::new(0) }; 4096];
+//! let ring = Ring::create(&memory, RingIdentity { boot_id: 1, build_id: [0; 20], boot_seconds: 0 })?;
+//! let header = RecordHeader { time_ns: 1_500_000, cpu: 0, level: blockconsole::Level::Info };
+//! ring.write(header, "disk", format_args!("{} blocks", 7));
+//!
+//! let mut cursor = ring.cursor_oldest();
+//! let mut scratch = RecordBuffer::new();
+//! let Next::Record(record) = ring.next(&mut cursor, &mut scratch, Patience::Wait) else { panic!() };
+//! assert_eq!((record.sequence, record.target, record.text), (0, "disk", "7 blocks"));
+//! assert_eq!(ring.next(&mut cursor, &mut scratch, Patience::Wait), Next::Empty);
+//! # Ok::<(), blockconsole::ring::RingError>(())
+//! ```
 
 mod adopt;
 mod checksum;
@@ -10,23 +96,26 @@ mod identity;
 mod layout;
 mod reader;
 mod record;
+mod succession;
 mod writer;
 
-pub use adopt::{Adopted, NotAdopted};
+pub use adopt::{Adopted, NotAdopted, Tally};
 pub use identity::RingIdentity;
 pub use reader::{Cursor, Next, Patience};
 pub use record::{MAX_TARGET, MAX_TEXT, Record, RecordBuffer, RecordHeader};
+pub use succession::succeed;
 
 use crate::sync::{AtomicU64, Ordering, fence};
 use core::fmt;
 use identity::{Mark, Title};
 use layout::Layout;
 
-/// The record ring, over memory that it neither owns nor moves. See the [module](self).
+/// The record ring, over memory that it neither owns nor moves: a handle. See the [module](self).
 #[derive(Clone, Copy)]
 pub struct Ring<'a> {
     layout: Layout<'a>,
     title: Title,
+    /// What the checksums are seeded with.
     key: u64,
 }
 
@@ -48,17 +137,25 @@ impl fmt::Display for RingError {
 impl core::error::Error for RingError {}
 
 impl<'a> Ring<'a> {
-    /// Makes an empty ring in this memory, whatever it held.
+    /// Makes an empty ring in this memory, whatever it held. Best aligned to 64 bytes.
     ///
-    /// Nobody may be writing to a ring that lay there before: that could not corrupt memory, but would lose records.
+    /// Nobody should still be writing to a ring that lay there before: that could not corrupt anything but records,
+    /// which would then be counted as lost.
     ///
     /// # Errors
     /// If the memory is too small.
     pub fn create(words: &'a [AtomicU64], identity: RingIdentity) -> Result<Self, RingError> {
+        let ring = Self::prepare(words, Title { identity, generation: 1 })?;
+        ring.entitle();
+        Ok(ring)
+    }
+
+    /// Makes an empty ring that nobody would adopt yet.
+    fn prepare(words: &'a [AtomicU64], title: Title) -> Result<Self, RingError> {
         let layout = Layout::new(words).ok_or(RingError::TooSmall(layout::MIN_WORDS))?;
-        let title = Title { identity, generation: 1 };
-        // A reset in the middle must not leave a valid identity over half-cleared slots.
+        let key = title.key();
         Title::erase(&layout);
+        // birth
         fence(Ordering::SeqCst);
         for sequence in 0..layout.slot_count() {
             if let Some(slot) = layout.slot(sequence) {
@@ -67,11 +164,15 @@ impl<'a> Ring<'a> {
         }
         layout.begun.store(0, Ordering::Relaxed);
         layout.reserved.store(0, Ordering::Relaxed);
-        let key = title.key();
         Mark::new(&layout, key).erase();
-        fence(Ordering::SeqCst);
-        title.store(&layout);
         Ok(Self { layout, title, key })
+    }
+
+    /// Makes the ring one that the next boot will adopt.
+    fn entitle(&self) {
+        // birth
+        fence(Ordering::SeqCst);
+        self.title.store(&self.layout);
     }
 
     /// Looks for a ring that a previous boot left in this memory.

@@ -57,7 +57,7 @@ pub enum Next<'b> {
 /// What there is of one record.
 pub(super) enum Found {
     /// It is whole, and its bytes are in the buffer.
-    Whole { time_ns: u64, meta: Meta },
+    Whole { time_ns: u64, meta: Meta, position: u64 },
     /// It is overwritten, in part or altogether.
     Lost,
     /// It was begun, and that is all.
@@ -111,7 +111,7 @@ impl Ring<'_> {
                     cursor.advance(1);
                 }
                 _ if lost > 0 => break,
-                Found::Whole { time_ns, meta } => {
+                Found::Whole { time_ns, meta, .. } => {
                     let sequence = cursor.sequence;
                     cursor.advance(1);
                     return Next::Record(scratch.record(sequence, time_ns, meta));
@@ -140,19 +140,23 @@ impl Ring<'_> {
     /// Copies a record out, and checks that nobody overwrote it meanwhile.
     fn read(&self, sequence: u64, buffer: &mut RecordBuffer) -> Found {
         let found = self.copy(sequence, buffer);
-        // R1: if any of the loads above saw a store of a writer one lap on, then these see its counters.
+        // lap: if any of the loads above saw a store of a newer record, then these see the counters that it raised.
         fence(Ordering::Acquire);
         let begun = self.layout.begun.load(Ordering::Relaxed);
+        let reserved = self.layout.reserved.load(Ordering::Relaxed);
         if begun.wrapping_sub(sequence) > self.layout.slot_count() {
             return Found::Lost;
         }
-        found
+        match found {
+            Found::Whole { position, .. } if !self.is_within_lap(position, reserved) => Found::Lost,
+            found => found,
+        }
     }
 
     /// Copies a record out as it is now. What comes out is whole, by its checksum.
     pub(super) fn copy(&self, sequence: u64, buffer: &mut RecordBuffer) -> Found {
         let Some(slot) = self.layout.slot(sequence) else { return Found::Lost };
-        // R2: what the writer stored before it set this state is there.
+        // commit
         if slot.state.load(Ordering::Acquire) != sequence.wrapping_add(1) {
             return Found::Unfinished;
         }
@@ -177,7 +181,7 @@ impl Ring<'_> {
             }
         }
         let whole = bind(checksum, meta, position, sequence) == expected;
-        if whole { Found::Whole { time_ns, meta } } else { Found::Lost }
+        if whole { Found::Whole { time_ns, meta, position } } else { Found::Lost }
     }
 
     /// Whether the data at a position are not yet overwritten when so many words have been reserved.

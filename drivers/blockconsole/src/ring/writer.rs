@@ -64,29 +64,32 @@ impl Ring<'_> {
         let (words, meta, checksum) = draft.finish(header.cpu, header.level);
         let sequence = self.layout.begun.fetch_add(1, Ordering::Relaxed);
         let position = self.layout.reserved.fetch_add(words.len() as u64, Ordering::Relaxed);
-        // R1: whoever sees one of the stores below also sees the counters beyond what they overwrite.
+        // lap: whoever sees one of the stores below also sees the counters beyond what they replace.
         fence(Ordering::Release);
+        let Some(slot) = self.layout.slot(sequence) else { return sequence };
+        // reuse
+        let found = slot.state.load(Ordering::Acquire);
+        if self.is_newer(found, sequence.wrapping_add(1)) {
+            // Interrupted for a whole lap right after the reservation: nothing of this record could be read any more.
+            return sequence;
+        }
         let (straight, wrapped) = self.layout.data(position);
         let (before, after) = words.split_at_checked(straight.len()).unwrap_or((words, &[]));
         store(straight, before);
         store(wrapped, after);
-        if let Some(slot) = self.layout.slot(sequence) {
-            slot.position.store(position, Ordering::Relaxed);
-            slot.meta.store(meta.encode(), Ordering::Relaxed);
-            slot.checksum.store(bind(checksum, meta, position, sequence), Ordering::Relaxed);
-            self.commit(&slot, sequence);
-        }
+        slot.position.store(position, Ordering::Relaxed);
+        slot.meta.store(meta.encode(), Ordering::Relaxed);
+        slot.checksum.store(bind(checksum, meta, position, sequence), Ordering::Relaxed);
+        self.commit(&slot, found, sequence);
         sequence
     }
 
     /// Marks the slot as holding this record, unless it holds a newer one.
-    fn commit(&self, slot: &Slot<'_>, sequence: u64) {
+    fn commit(&self, slot: &Slot<'_>, mut found: u64, sequence: u64) {
         let ours = sequence.wrapping_add(1);
-        let mut found = slot.state.load(Ordering::Relaxed);
-        // Each turn that fails means that a writer whole laps older has just committed here. There are as many of
-        // those as were interrupted or delayed for so long, and each does so once.
         while !self.is_newer(found, ours) {
-            match slot.state.compare_exchange_weak(found, ours, Ordering::Release, Ordering::Relaxed) {
+            // commit, reuse
+            match slot.state.compare_exchange(found, ours, Ordering::Release, Ordering::Relaxed) {
                 Ok(_) => return,
                 Err(now) => found = now,
             }
