@@ -8,8 +8,9 @@
 //! - time stands still unless it is [advanced](FakeClock::advance), or moves by a fixed step each time
 //!   somebody looks, so that a wait without a deadline never ends;
 //! - registers answer from a [`RegisterModel`], and every write is logged;
-//! - a [checkpoint](Platform::checkpoint) can be told to panic, which is how a crash in the middle of
-//!   a driver is tested.
+//! - a [checkpoint](Platform::checkpoint) can be told to [panic](Machine::crash_at), or to
+//!   [freeze](Machine::freeze_at) its thread for good, with all the locks that it holds: which is what a crash in the
+//!   middle of a driver looks like to the code that comes after it.
 //!
 //! All handles are clones of one another; a model device keeps a [`Bus`] and a [`FakeClock`] of the
 //! same machine.
@@ -22,7 +23,7 @@ pub use bus::{Bus, BusFault};
 pub use clock::FakeClock;
 pub use registers::{RegisterModel, RegisterWrite, Window};
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use platform::{Clock, DmaBuffer, Platform};
 
@@ -32,7 +33,7 @@ pub struct Machine {
     clock: FakeClock,
     bus: Bus,
     windows: Arc<Mutex<Vec<Attached>>>,
-    checkpoints: Arc<Mutex<Checkpoints>>,
+    checkpoints: Arc<(Mutex<Checkpoints>, Condvar)>,
 }
 
 #[derive(Clone)]
@@ -46,7 +47,17 @@ struct Attached {
 #[derive(Default)]
 struct Checkpoints {
     passed: Vec<&'static str>,
-    crash_at: Option<(&'static str, usize)>,
+    trap: Option<Trap>,
+    frozen: usize,
+}
+
+/// What is to happen at a checkpoint.
+#[derive(Clone, Copy)]
+struct Trap {
+    name: &'static str,
+    /// How many passings are left, this one included.
+    left: usize,
+    freezes: bool,
 }
 
 /// What a [checkpoint](Platform::checkpoint) panics with when it was told to: the payload that
@@ -84,12 +95,34 @@ impl Machine {
 
     /// Makes the `nth` (from 1) passing of a checkpoint from now on panic with [`InjectedCrash`], once.
     pub fn crash_at(&self, name: &'static str, nth: usize) {
-        lock(&self.checkpoints).crash_at = Some((name, nth.max(1)));
+        self.set_trap(Trap { name, left: nth.max(1), freezes: false });
+    }
+
+    /// Makes the `nth` (from 1) passing of a checkpoint from now on freeze the thread that passes it, for good, once. The
+    /// thread keeps every lock that it holds. It must not be joined.
+    pub fn freeze_at(&self, name: &'static str, nth: usize) {
+        self.set_trap(Trap { name, left: nth.max(1), freezes: true });
+    }
+
+    /// Waits until a thread has frozen, or `thread` has come to its end without; says whether one has frozen.
+    pub fn wait_for_freeze<T>(&self, thread: &std::thread::JoinHandle<T>) -> bool {
+        const LOOK_AGAIN: std::time::Duration = std::time::Duration::from_millis(20);
+        let (checkpoints, changed) = &*self.checkpoints;
+        let mut now = lock(checkpoints);
+        while now.frozen == 0 && !thread.is_finished() {
+            // A thread's end wakes nobody, so it is looked for from time to time.
+            now = changed.wait_timeout(now, LOOK_AGAIN).unwrap_or_else(PoisonError::into_inner).0;
+        }
+        now.frozen > 0
     }
 
     /// The checkpoints passed so far, in order.
     pub fn checkpoints_passed(&self) -> Vec<&'static str> {
-        lock(&self.checkpoints).passed.clone()
+        lock(&self.checkpoints.0).passed.clone()
+    }
+
+    fn set_trap(&self, trap: Trap) {
+        lock(&self.checkpoints.0).trap = Some(trap);
     }
 }
 
@@ -123,17 +156,26 @@ impl Platform for Machine {
     }
 
     fn checkpoint(&self, name: &'static str) {
-        let mut checkpoints = lock(&self.checkpoints);
-        checkpoints.passed.push(name);
-        match &mut checkpoints.crash_at {
-            Some((wanted, 1)) if *wanted == name => {
-                checkpoints.crash_at = None;
-                drop(checkpoints);
-                std::panic::resume_unwind(Box::new(InjectedCrash(name)));
-            }
-            Some((wanted, left)) if *wanted == name => *left -= 1,
-            _ => {}
+        let (checkpoints, changed) = &*self.checkpoints;
+        let mut now = lock(checkpoints);
+        now.passed.push(name);
+        let Some(trap) = now.trap.as_mut().filter(|trap| trap.name == name) else { return };
+        trap.left -= 1;
+        if trap.left > 0 {
+            return;
         }
+        let freezes = trap.freezes;
+        now.trap = None;
+        if freezes {
+            now.frozen += 1;
+            changed.notify_all();
+            drop(now);
+            loop {
+                std::thread::park();
+            }
+        }
+        drop(now);
+        std::panic::resume_unwind(Box::new(InjectedCrash(name)));
     }
 }
 
@@ -214,5 +256,23 @@ mod tests {
         assert_eq!(crash.unwrap_err().downcast_ref(), Some(&InjectedCrash("here")));
         machine.checkpoint("here");
         assert_eq!(machine.checkpoints_passed().len(), 3);
+    }
+
+    #[test]
+    fn a_frozen_thread_keeps_its_locks() {
+        let machine = Machine::new();
+        let shared = Arc::new(Mutex::new(()));
+        machine.freeze_at("here", 1);
+        let thread = std::thread::spawn({
+            let (machine, shared) = (machine.clone(), shared.clone());
+            move || {
+                let _guard = lock(&shared);
+                machine.checkpoint("here");
+            }
+        });
+        assert!(machine.wait_for_freeze(&thread));
+        assert!(shared.try_lock().is_err());
+        let other = std::thread::spawn(|| ());
+        assert!(Machine::new().wait_for_freeze(&other) || other.join().is_ok());
     }
 }
