@@ -1,8 +1,6 @@
 //! A guest's disk: its kind, its image file, and what is wrong with it.
 
 use std::fs::{self, File};
-use std::hash::{BuildHasher, RandomState};
-use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
@@ -133,7 +131,10 @@ impl Disk {
                 fs::create_dir_all(folder)?;
             }
             File::create_new(path)?.set_len(size)?;
-            if self.format { format_console(path) } else { Ok(()) }
+            if self.format {
+                bcon::format::format(path, &bcon::format::Options::default())?;
+            }
+            Ok(())
         };
         let made = make().with_context(|| format!("cannot make the disk {}", path.display()));
         if made.is_err() {
@@ -191,14 +192,6 @@ impl Disk {
         }
         Ok(())
     }
-}
-
-/// Makes a console of a new, zeroed image, with a random uuid.
-fn format_console(path: &Path) -> Result<()> {
-    let uuid = RandomState::new().hash_one(path) as u32;
-    let header = format!("\nLinux blockconsole version 1.1\n{uuid:08x}\n{:08x}\n{:08x}\n", 0, 0);
-    let block = format!("{header:511}\n");
-    Ok(File::options().write(true).open(path)?.write_all(block.as_bytes())?)
 }
 
 /// Reads a size in bytes, with K, M, G or T for powers of 1024.

@@ -35,7 +35,7 @@ impl Programs {
             bail!("the loader and the kernel do not build");
         }
         let messages = String::from_utf8_lossy(&output.stdout);
-        Ok(Self { loader: executable(&messages, "boot")?, kernel: executable(&messages, "kernel")? })
+        Ok(Self { loader: executable(&messages, "loader-pvh")?, kernel: executable(&messages, "kernel")? })
     }
 
     /// Those that the environment names, and otherwise those that cargo builds.

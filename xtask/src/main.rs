@@ -1,21 +1,34 @@
 //! The project's commands: `cargo xtask help` lists them.
 #![forbid(unsafe_code)]
 
+mod paths;
+mod run;
+mod test;
 mod tidy;
 
-use anyhow::Result;
+use std::process::ExitCode;
+
 use clap::Parser;
 
 /// The project's commands.
 #[derive(Parser)]
 #[command(name = "cargo xtask")]
 enum Command {
+    Run(run::RunOptions),
+    /// Run everything that CI runs: format, house rules, lints, and all tests, also those that boot guests.
+    Test,
     /// Check the house rules: arrows between packages, unsafe code, files, licences.
     Tidy,
 }
 
-fn main() -> Result<()> {
-    match Command::parse() {
-        Command::Tidy => tidy::tidy(),
-    }
+fn main() -> ExitCode {
+    let done = match Command::parse() {
+        Command::Run(options) => run::run(&options),
+        Command::Test => test::test().map(|()| ExitCode::SUCCESS),
+        Command::Tidy => tidy::tidy().map(|()| ExitCode::SUCCESS),
+    };
+    done.unwrap_or_else(|error| {
+        eprintln!("error: {error:#}");
+        ExitCode::FAILURE
+    })
 }
