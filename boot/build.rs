@@ -1,10 +1,22 @@
 //! Hands the linker's arguments on.
 
+use freestanding::link::{FIXED, RELOCATABLE, SCRIPT};
+
+/// Programs, how they are linked, and the address of their first byte.
+const PROGRAMS: [(&str, &[&str], u64); 2] = [
+    // Where virtual machine monitors put kernels.
+    ("loader-pvh", FIXED, 0x10_0000),
+    // Firmware relocates it; its headers go below.
+    ("loader-uefi", RELOCATABLE, 0x1000),
+];
+
 fn main() {
     println!("cargo::rerun-if-changed=build.rs");
-    println!("cargo::rerun-if-changed={}", freestanding::link::SCRIPT);
-    for argument in freestanding::link::FIXED {
-        println!("cargo::rustc-link-arg-bin=loader-pvh={argument}");
+    println!("cargo::rerun-if-changed={SCRIPT}");
+    for (program, arguments, base) in PROGRAMS {
+        for argument in arguments {
+            println!("cargo::rustc-link-arg-bin={program}={argument}");
+        }
+        println!("cargo::rustc-link-arg-bin={program}=-Wl,--defsym=IMAGE_BASE={base:#x}");
     }
-    println!("cargo::rustc-link-arg-bin=loader-pvh=-Wl,--defsym=IMAGE_BASE=0x100000");
 }

@@ -11,6 +11,13 @@ use core::fmt;
 pub enum Error {
     /// The way in which the loader was started gave it no kernel. With advice.
     NoKernel(&'static str),
+    /// Firmware cannot read something.
+    Unreadable {
+        /// What.
+        what: &'static str,
+        /// Firmware's status: UEFI's `EFI_STATUS`, or what INT 13h left in AH.
+        status: u64,
+    },
     /// The kernel's file is not one that can be loaded.
     Elf(ElfError),
     /// The configuration that the kernel carries in its section `.bootloader-config` is not one that this loader knows.
@@ -46,6 +53,7 @@ impl Error {
     pub fn advice(&self) -> &'static str {
         match self {
             Self::NoKernel(advice) => advice,
+            Self::Unreadable { .. } => "check the medium, or write the image to it again",
             Self::Elf(_) => "build the kernel again, and check that its file was copied whole",
             Self::Configuration(_) => "build the kernel with bootloader_api 0.11",
             Self::OutOfMemory { .. } | Self::Map(MapError::OutOfMemory) => {
@@ -65,6 +73,7 @@ impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::NoKernel(_) => f.write_str("no kernel was given"),
+            Self::Unreadable { what, status } => write!(f, "cannot read {what}: firmware says {status:#x}"),
             Self::Elf(error) => write!(f, "bad kernel file: {error}"),
             Self::Configuration(problem) => write!(f, "bad section .bootloader-config in the kernel: {problem}"),
             Self::OutOfMemory { purpose, wanted, free } => write!(

@@ -42,9 +42,10 @@ pub(crate) fn allocate(frames: &mut Frames, purpose: &'static str, size: u64) ->
     frames.allocate(size).ok_or(Error::OutOfMemory { purpose, wanted: size, free: frames.free() })
 }
 
-/// Takes what is not a command line off a text: everything from a NUL on, control characters (a line feed becomes a
-/// space), spaces at its ends, words beyond [`MAX_COMMAND_LINE`]. Returns the length of what it wrote to `out`.
+/// Takes what is not a command line off a text: a UTF-8 byte order mark, everything from a NUL on, control characters (a
+/// line feed becomes a space), spaces at its ends, words beyond [`MAX_COMMAND_LINE`]. Returns the length of what it wrote to `out`.
 pub fn clean_command_line(text: &[u8], out: &mut [u8; MAX_COMMAND_LINE]) -> usize {
+    let text = text.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(text);
     let text = text.split(|byte| *byte == 0).next().unwrap_or_default();
     let space = |byte: &u8| byte.is_ascii_control() || *byte == b' ';
     let start = text.iter().position(|byte| !space(byte)).unwrap_or(text.len());

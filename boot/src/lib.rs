@@ -45,4 +45,4 @@ mod testing;
 
 pub use error::Error;
 pub use frames::Frames;
-pub use load::{Entry, Job, Loaded, load};
+pub use load::{Entry, Job, Loaded, load, memory_needed};

@@ -120,6 +120,23 @@ pub fn load<'a>(job: Job<'a>, frames: &mut Frames, map: &MemoryMap) -> Result<Lo
     Ok(Loaded { job, space, info, block: boot_info, ramdisk, entry })
 }
 
+/// How many bytes [`load`] allocates at most, for a front door that must set them aside first.
+///
+/// # Errors
+/// What is wrong with the kernel's file.
+pub fn memory_needed(job: &Job<'_>, map: &MemoryMap) -> Result<u64, Error> {
+    let elf = Elf::parse(job.kernel)?;
+    let stack = configuration(&elf)?.kernel_stack_size.clamp(PAGE, MAX_STACK);
+    let segments: u64 = elf.segments().map(|segment| segment.pages().end - segment.pages().start).sum();
+    let framebuffer = job.framebuffer.map_or(0, |(_, shape)| shape.byte_len as u64);
+    let mapped = memory_gib(map).map(|range| range.end - range.start).sum::<u64>();
+    // A table for every 2 MiB in small pages and every GiB in large ones, one more above each, and for each of the things
+    // that are mapped one of every level, twice where a border runs through them.
+    let tables = (segments + stack + framebuffer) / MIB2 + mapped / GIB + mapped / SLOT + 16 * 8;
+    let blocks = hand_over::BLOCK_SIZE + hand_over::RAMDISK_SIZE + job.bridge.len() as u64 + 8 * PAGE;
+    Ok((segments + stack + blocks + tables * PAGE).next_multiple_of(PAGE))
+}
+
 impl Loaded<'_> {
     /// How the kernel will be entered.
     pub(crate) fn entry(&self) -> Entry {

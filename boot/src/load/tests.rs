@@ -306,6 +306,22 @@ fn impossible_wishes_are_refused() {
 }
 
 #[test]
+fn what_is_needed_is_enough() {
+    for (gib_pages, stack) in [(false, 1), (true, 5 << 20)] {
+        let mut file = kernel(|config| config.kernel_stack_size = stack);
+        file.headers[2].memory_size = 6 << 20;
+        let bytes = file.bytes();
+        let mut map = MemoryMap::new();
+        map.mark(0..0x200_0000_0000, MemoryRegionKind::Usable).unwrap();
+        let job = Job { gib_pages, ..job(&bytes) };
+        let needed = memory_needed(&job, &map).unwrap();
+        let mut machine = Machine::new(needed);
+        assert!(load(job, &mut machine.frames, &map).is_ok());
+        assert!(machine.frames.free() < needed / 2);
+    }
+}
+
+#[test]
 fn too_little_memory_is_told() {
     for size in (0..30).map(|pages| pages * 4096) {
         let mut machine = Machine::new(size);

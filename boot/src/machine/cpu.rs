@@ -44,29 +44,40 @@ pub fn is_virtual() -> bool {
     __cpuid_count(1, 0).ecx & 1 << 31 != 0
 }
 
-/// Switches on what the kernel's address space needs, and what compiled code expects: no-execute pages, write
-/// protection in kernel mode, SSE.
+/// Checks that the processor can do what the kernel's address space needs, and what [`prepare`] switches on.
 ///
 /// # Errors
 /// If the processor has no no-execute pages, or runs with five-level page tables.
-///
-/// # Safety
-/// Nobody may rely on writing to pages that are read-only, nor on global pages or process-context identifiers.
-pub unsafe fn prepare(features: Features) -> Result<(), Error> {
+pub fn check(features: Features) -> Result<(), Error> {
     if !features.no_execute {
         return Err(Error::Processor("no-execute pages (NX)"));
     }
-    let (mut cr0, mut cr4): (u64, u64);
-    // SAFETY: reading control registers has no effect; we run in kernel mode.
-    unsafe { asm!("mov {}, cr0", "mov {}, cr4", out(reg) cr0, out(reg) cr4, options(nomem, nostack, preserves_flags)) };
-    if cr4 & CR4_LA57 != 0 {
+    if control_registers().1 & CR4_LA57 != 0 {
         return Err(Error::Processor("four-level paging switched on by its firmware (it uses five levels)"));
     }
+    Ok(())
+}
+
+fn control_registers() -> (u64, u64) {
+    let (cr0, cr4): (u64, u64);
+    // SAFETY: reading control registers has no effect; we run in kernel mode.
+    unsafe { asm!("mov {}, cr0", "mov {}, cr4", out(reg) cr0, out(reg) cr4, options(nomem, nostack, preserves_flags)) };
+    (cr0, cr4)
+}
+
+/// Switches on what the kernel's address space needs, and what compiled code expects: no-execute pages, write
+/// protection in kernel mode, SSE.
+///
+/// # Safety
+/// [`check`] must have succeeded. Nobody may rely on writing to pages that are read-only, nor on global pages or
+/// process-context identifiers.
+pub unsafe fn prepare() {
+    let (mut cr0, mut cr4) = control_registers();
     cr0 &= !(CR0_EMULATION | CR0_TASK_SWITCHED);
     cr0 |= CR0_MONITOR_COPROCESSOR | CR0_NUMERIC_ERROR | CR0_WRITE_PROTECT;
     cr4 &= !(CR4_GLOBAL_PAGES | CR4_PROCESS_CONTEXT);
     cr4 |= CR4_FXSAVE | CR4_SIMD_EXCEPTIONS;
-    // SAFETY: every 64-bit processor has SSE and these bits, and the no-execute bit was found in CPUID; clearing global pages flushes
+    // SAFETY: every 64-bit processor has SSE and these bits, and `check` found the no-execute bit; clearing global pages flushes
     // the TLB and changes no translation. The caller vouches for the write protection.
     unsafe {
         asm!(
@@ -84,7 +95,6 @@ pub unsafe fn prepare(features: Features) -> Result<(), Error> {
             options(nostack),
         );
     }
-    Ok(())
 }
 
 /// Physical address of the top page table in use.

@@ -60,8 +60,10 @@ enum Never {}
 fn start(start_info: u64) -> Result<Never, Error> {
     log::info(format_args!("blockconsole loader {}, PVH", env!("CARGO_PKG_VERSION")));
     let features = cpu::Features::read();
-    // SAFETY: the loader's own pages are all writable, and it uses neither global pages nor process-context identifiers.
-    unsafe { cpu::prepare(features)? };
+    cpu::check(features)?;
+    // SAFETY: just checked; the loader's own pages are all writable, and it uses neither global pages nor process-context
+    // identifiers.
+    unsafe { cpu::prepare() };
     let info = StartInfo::read(&Reachable, start_info)?;
     let mut map = MemoryMap::from_firmware(info.memory_map())?;
     log_machine(&info, &map);

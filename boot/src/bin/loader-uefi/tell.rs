@@ -1,0 +1,36 @@
+//! Shows the log: on firmware's screen, and on the serial port.
+
+use boot::log::{self, Level};
+use boot::machine::serial::Serial;
+use core::fmt::Write;
+use uefi::system;
+
+/// Shows lines of at least this level on firmware's console, and on the first serial port, which may be part of it.
+pub(crate) fn everywhere(level: Level) {
+    on_screen(level);
+    let mut serial = Serial::new();
+    log::for_each_line(level, |line| {
+        let _ = serial.write_str("boot: ");
+        line.for_each(|byte| serial.write_byte(byte));
+        serial.write_byte(b'\n');
+    });
+}
+
+/// Shows lines of at least this level on firmware's console, as long as there is one.
+pub(crate) fn on_screen(level: Level) {
+    let console = uefi::table::system_table_raw();
+    // SAFETY: the pointer was set to firmware's table, which stays; `exit_boot_services` clears the fields in question.
+    let gone = console.is_none_or(|table| unsafe { table.as_ref() }.stdout.is_null());
+    if gone {
+        return;
+    }
+    log::for_each_line(level, |line| {
+        system::with_stdout(|console| {
+            let _ = console.write_str("boot: ");
+            for byte in &mut *line {
+                let _ = console.write_char(if byte.is_ascii() { byte.into() } else { '?' });
+            }
+            let _ = console.write_char('\n');
+        });
+    });
+}
