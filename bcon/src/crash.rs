@@ -16,6 +16,8 @@ pub struct Crash {
     pub boot: Option<u32>,
     /// The tile that it begins in.
     pub tile: u32,
+    /// That tile's position in the order of reading.
+    pub index: u64,
     /// Whether it is what was written.
     pub verdict: Verdict,
     /// All of it, its first and last line included.
@@ -28,6 +30,11 @@ impl Crash {
     /// Whether it is whole.
     pub fn is_whole(&self) -> bool {
         self.verdict == Verdict::Whole
+    }
+
+    /// Its first line, without the newline.
+    pub fn first_line(&self) -> &[u8] {
+        self.text.split(|&byte| byte == b'\n').next().unwrap_or_default()
     }
 
     /// What is wrong with it, in words; `None` if it is whole.
@@ -46,9 +53,14 @@ impl Crash {
 /// Finds the last crash record of a log, or the last one of a given boot. Goes backward from the end, tile by tile:
 /// the usual case costs one large read.
 pub fn last(log: &Log, boot: Option<u32>) -> Option<Crash> {
+    last_from(log, 0, boot)
+}
+
+/// As [`last`], but looks no further back than to a position.
+pub fn last_from(log: &Log, oldest: u64, boot: Option<u32>) -> Option<Crash> {
     // The tile after the one at hand, and the beginning of its text: a record may go on there.
     let mut after = None;
-    for index in (0..log.len()).rev() {
+    for index in (oldest..log.len()).rev() {
         let Some((position, mut text)) = text_at(log, index) else {
             after = None;
             continue;
@@ -64,14 +76,8 @@ pub fn last(log: &Log, boot: Option<u32>) -> Option<Crash> {
         if let Some(found) = find_last(&text).filter(|found| wanted && found.range.start < own_len) {
             let part = |range: std::ops::Range<usize>| text.get(range).unwrap_or_default().to_vec();
             let (id, verdict, tile) = (found.id, found.verdict, position.tile);
-            return Some(Crash {
-                id,
-                boot: own_boot,
-                tile,
-                verdict,
-                text: part(found.range),
-                lines: part(found.lines),
-            });
+            let (text, lines) = (part(found.range), part(found.lines));
+            return Some(Crash { id, boot: own_boot, tile, index, verdict, text, lines });
         }
         let is_past = boot.zip(own_boot).is_some_and(|(wanted, own)| own < wanted);
         if is_past && !position.carried {

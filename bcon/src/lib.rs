@@ -6,12 +6,17 @@
 //! commands are in [`commands`].
 #![forbid(unsafe_code)]
 
+pub mod boots;
+pub mod cli;
+pub mod commands;
 pub mod crash;
 pub mod format;
 pub mod lines;
 pub mod log;
 pub mod medium;
+pub mod output;
 pub mod signature;
+pub mod summary;
 pub mod sysfs;
 pub mod target;
 mod text;

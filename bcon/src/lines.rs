@@ -5,6 +5,7 @@ use crate::tiles::{Problems, Tiles};
 use blockconsole::Level;
 use blockconsole::crash::{BEGIN, END};
 use blockconsole::marks::Mark;
+use std::ops::Range;
 
 /// The longest line that is given out in one piece. Consoles write lines of at most 17 KiB.
 const MAX_LINE: usize = 64 << 10;
@@ -99,14 +100,19 @@ pub struct Lines<'a> {
 
 /// Where the next line's bytes are.
 enum Source {
-    Tile(std::ops::Range<usize>),
+    Tile(Range<usize>),
     Held,
 }
 
 impl<'a> Lines<'a> {
-    /// The log's lines from a position on, 0 being the oldest tile.
-    pub fn new(log: &'a Log, from: u64) -> Self {
-        let tiles = Tiles::new(log, from);
+    /// All of the log's lines.
+    pub fn new(log: &'a Log) -> Self {
+        Self::over(log, std::iter::once(0..log.len()))
+    }
+
+    /// The log's lines at some runs of positions, 0 being the oldest.
+    pub fn over(log: &'a Log, ranges: impl IntoIterator<Item = Range<u64>>) -> Self {
+        let tiles = Tiles::over(log, ranges);
         Self { tiles, at: 0, held: vec![], held_is_done: false, tile: 0, boot: None, in_crash: false }
     }
 

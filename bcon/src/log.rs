@@ -25,6 +25,8 @@ const HEADER_LOOK: usize = 512;
 /// Bytes that a look at a tile's first lines takes: nearly always enough, and always enough. A crash record of 16 KiB may
 /// stand before the tile line.
 const LINE_LOOKS: [usize; 2] = [4 << 10, 64 << 10];
+/// The block size that an image's disk may have had.
+const ERASED_FROM: u32 = 4096;
 /// Header reads that finding the order of tiles may take; a disk on which that is not enough has been tampered with.
 const MAX_LOOKS: u64 = 16_384;
 /// Carried tiles that are told apart; far more than a console ever keeps.
@@ -90,6 +92,7 @@ pub struct Log {
     pub kept: Kept,
     /// Runs of tiles that carry its log, the oldest first.
     runs: Vec<Run>,
+    block_size: u32,
     /// Carried tiles, the oldest first, with the round of their text.
     carried: Vec<(u32, u32)>,
     reads: Cell<u64>,
@@ -113,8 +116,9 @@ impl Log {
             }
         };
         let (name, medium) = (console.name.clone(), console.medium.clone());
-        let reads = Cell::new(search.reads());
-        let mut log = Self { name, medium, tiles, found, kept: Kept::NONE, runs: vec![], carried: vec![], reads };
+        let block_size = console.block_size.max(ERASED_FROM);
+        let (runs, carried, reads) = (vec![], vec![], Cell::new(search.reads()));
+        let mut log = Self { name, medium, tiles, found, kept: Kept::NONE, runs, block_size, carried, reads };
         log.runs = log.order();
         log.kept = log.tile_line(found.newest).map_or(Kept::NONE, |line| line.kept);
         let kept: Vec<u32> = log.kept.records().iter().flat_map(|record| [record.first, record.last]).collect();
@@ -242,9 +246,22 @@ impl Log {
             open.push((first, middle));
         }
         let mut runs = join(&pieces);
+        if let Some(next) = runs.first_mut().filter(|run| run.first == newest + 1 && self.is_erased(run.first)) {
+            next.first += 1;
+        }
+        runs.retain(|run| !run.is_empty());
         runs.sort_by_key(|run| std::cmp::Reverse(self.found.newest_round.wrapping_sub(run.round)));
         runs.push(Run { first: 0, end: newest + 1, round: self.found.newest_round });
         runs
+    }
+
+    /// Whether a tile is erased but for its first block, as the one after the newest is before it is needed. What that block
+    /// still has is a few lines with nothing after them.
+    fn is_erased(&self, tile: u64) -> bool {
+        let mut bytes = vec![0; TILE];
+        self.reads.set(self.reads.get() + 1);
+        let is_read = self.medium.read_at(tile_start(tile as u32), &mut bytes).is_ok();
+        is_read && bytes.get(self.block_size as usize..).is_some_and(|rest| rest.iter().all(|&byte| byte == 0))
     }
 
     /// The round of a tile that the log's older part may have; `None` for anything else.

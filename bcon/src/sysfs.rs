@@ -168,7 +168,7 @@ mod tests {
     fn device_numbers_are_unpacked_as_glibc_packs_them() {
         assert_eq!(split_device_number(0x0801), (8, 1));
         assert_eq!(split_device_number(0x10_3002), (0x30, 0x102));
-        assert_eq!(split_device_number(0xFFFF_F123_4567_89AB), (0xFFFF_F789, 0x0012_34AB));
+        assert_eq!(split_device_number(0xFFFF_F123_4567_89AB), (0xFFFF_F789, 0x1234_56AB));
     }
 
     #[test]

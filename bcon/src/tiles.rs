@@ -5,6 +5,8 @@ use crate::medium::Medium;
 use crate::text::{Text, clean};
 use blockconsole::format::{HEADER_LEN, Header, tile_start};
 use blockconsole::marks::Mark;
+use std::collections::VecDeque;
+use std::ops::Range;
 
 /// Unit in which a tile is read again when reading it as a whole failed.
 const PIECE: usize = 4096;
@@ -16,12 +18,13 @@ const MAX_PROBLEMS: usize = 64;
 pub struct Tiles<'a> {
     log: &'a Log,
     buffer: Vec<u8>,
-    next: u64,
+    /// Positions that are still to come.
+    ranges: VecDeque<Range<u64>>,
     /// The tile that the text so far ends in.
     last: Option<Position>,
     in_line: bool,
     /// Where the current tile's text lies in the buffer.
-    text: std::ops::Range<usize>,
+    text: Range<usize>,
     problems: Problems,
 }
 
@@ -63,10 +66,15 @@ impl Problems {
 }
 
 impl<'a> Tiles<'a> {
-    /// The log's text from a position on, 0 being the oldest.
-    pub fn new(log: &'a Log, from: u64) -> Self {
-        let problems = Problems::default();
-        Self { log, buffer: vec![0; TILE], next: from, last: None, in_line: false, text: 0..0, problems }
+    /// All of the log's text.
+    pub fn new(log: &'a Log) -> Self {
+        Self::over(log, std::iter::once(0..log.len()))
+    }
+
+    /// The log's text at some runs of positions, 0 being the oldest.
+    pub fn over(log: &'a Log, ranges: impl IntoIterator<Item = Range<u64>>) -> Self {
+        let (ranges, problems) = (ranges.into_iter().collect(), Problems::default());
+        Self { log, buffer: vec![0; TILE], ranges, last: None, in_line: false, text: 0..0, problems }
     }
 
     /// What was damaged up to now.
@@ -93,8 +101,11 @@ impl<'a> Tiles<'a> {
     pub fn advance(&mut self) -> Option<Piece> {
         self.text = 0..0;
         loop {
-            let position = self.log.position(self.next)?;
-            self.next += 1;
+            let Some(index) = self.ranges.front_mut()?.next() else {
+                self.ranges.pop_front();
+                continue;
+            };
+            let Some(position) = self.log.position(index) else { continue };
             read_tile(&self.log.medium, position.tile, &mut self.buffer, &mut self.problems);
             if !belongs(self.log, position, &self.buffer, &mut self.problems) {
                 continue;
