@@ -28,11 +28,10 @@
 //! Parsers that only read (partition tables, the mount) use [`BlockReader`],
 //! which a file on the host implements as well; [`blocking::Blocking`] makes one
 //! of a `BlockDevice`.
+//!
+//! A RAM disk that fails, tears, reorders, hangs and lies is in the crate `block-fake`.
 #![no_std]
 #![forbid(unsafe_code)]
-
-#[cfg(any(test, feature = "fake"))]
-extern crate std;
 
 pub mod blocking;
 mod error;

@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 
 pub mod checksum;
+pub mod console;
 pub mod crash;
 pub mod format;
 pub mod last_boot;
@@ -16,5 +17,6 @@ pub mod search;
 pub mod series;
 mod sync;
 
+pub use console::{Config, Console, Event, TargetCell};
 pub use level::Level;
 pub use line::format_line;

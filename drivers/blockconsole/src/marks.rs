@@ -8,7 +8,6 @@
 //! | `*** record <sequence> was never finished ***` | instead of a record whose writer died |
 
 use crate::level::Level;
-use crate::line::format_line;
 use crate::ring::Record;
 use crate::series::{Kept, decimal};
 use core::fmt::{self, Write};
@@ -75,9 +74,8 @@ impl Mark {
         decimal_u64(number).map(Self::Unfinished)
     }
 
-    /// Writes the line, with its line feed, and returns its length: 0 if `out` is too small, which
-    /// [`MAX_LINE`](crate::line::MAX_LINE) bytes never are.
-    pub fn format(&self, time_ns: u64, facts: &BootFacts<'_>, out: &mut [u8]) -> usize {
+    /// The record that this mark's line is made from.
+    pub fn with_record(&self, time_ns: u64, facts: &BootFacts<'_>, then: impl FnOnce(&Record<'_>)) {
         let mut text = Text { bytes: [0; MAX_MARK], len: 0 };
         // It cannot fail: what does not fit is cut.
         let _ = self.write(facts, &mut text);
@@ -86,9 +84,7 @@ impl Mark {
             Self::Lost(_) | Self::Unfinished(_) => Level::Warn,
         };
         let text = text.as_str();
-        let record = Record { sequence: 0, time_ns, cpu: 0, level, target: TARGET, text, truncated: false };
-        let len = format_line(&record, out);
-        if len <= out.len() { len } else { 0 }
+        then(&Record { sequence: 0, time_ns, cpu: 0, level, target: TARGET, text, truncated: false });
     }
 
     fn write(&self, facts: &BootFacts<'_>, text: &mut Text) -> fmt::Result {
@@ -195,7 +191,7 @@ impl fmt::Display for Utc {
 mod tests {
     extern crate std;
     use super::*;
-    use crate::line::MAX_LINE;
+    use crate::line::{MAX_LINE, format_line};
     use std::string::{String, ToString};
 
     const FACTS: BootFacts<'static> =
@@ -203,7 +199,8 @@ mod tests {
 
     fn line(mark: Mark) -> String {
         let mut out = [0; MAX_LINE];
-        let len = mark.format(1_500_000_000, &FACTS, &mut out);
+        let mut len = 0;
+        mark.with_record(1_500_000_000, &FACTS, |record| len = format_line(record, &mut out));
         String::from_utf8(out[..len].to_vec()).unwrap()
     }
 
@@ -261,9 +258,8 @@ mod tests {
     fn what_is_too_long_is_cut() {
         let long = "ö".repeat(400);
         let facts = BootFacts { version: &long, build_id: &[0; 64], started: None };
-        let mut out = [0; MAX_LINE];
-        let len = Mark::Boot { boot: 1, uuid: 2 }.format(0, &facts, &mut out);
-        assert!(len > 200 && len < 400 && out[len - 1] == b'\n');
-        assert_eq!(Mark::Lost(5).format(0, &facts, &mut out[..10]), 0);
+        Mark::Boot { boot: 1, uuid: 2 }.with_record(0, &facts, |record| {
+            assert!(record.text.len() > 200 && record.text.len() <= MAX_MARK);
+        });
     }
 }

@@ -1,0 +1,149 @@
+//! Flushes: when they are made, and what is durable after them.
+//!
+//! A flush is made when something waits for it (a tile that was erased, [`Console::finish`]), when nothing is being written,
+//! and at least every [`INTERVAL_NS`] under load. It makes durable what had completed when it was submitted. On devices without a
+//! volatile cache, or without a flush, a flush is a matter of bookkeeping only.
+
+use super::{Console, Kind, MAX_FAILURES, Phase, Reason, tag};
+use crate::place::needs_flush;
+use block::{BlockDevice, Error, ErrorKind, Request};
+
+/// Under load, a flush is made this long after the last one.
+const INTERVAL_NS: u64 = 100_000_000;
+
+/// Flushes, counted.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Flushes {
+    /// Number of the flush that was submitted last; the first is 1.
+    started: u64,
+    /// Number of the last one that succeeded.
+    done: u64,
+    /// Number of the one that somebody waits for.
+    wanted: u64,
+    in_flight: Option<InFlight>,
+    /// The last one failed, and is to be made once more.
+    again: bool,
+    /// Failures since the last success.
+    failures: u32,
+    /// Something was written since the last flush was submitted.
+    is_dirty: bool,
+    started_ns: u64,
+    durable: u64,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct InFlight {
+    serial: u32,
+    /// Records that are durable when it succeeds.
+    covers: u64,
+}
+
+impl Flushes {
+    pub(super) fn durable(&self) -> u64 {
+        self.durable
+    }
+
+    pub(super) fn is_in_flight(&self) -> bool {
+        self.in_flight.is_some()
+    }
+
+    /// Notes that something was written.
+    pub(super) fn note_write(&mut self) {
+        self.is_dirty = true;
+    }
+
+    /// Asks for a flush that is yet to be submitted, and returns its number.
+    pub(super) fn ask(&mut self) -> u64 {
+        self.wanted = self.started + 1;
+        self.wanted
+    }
+
+    /// Whether this flush, or a later one, has succeeded.
+    pub(super) fn is_done(&self, flush: u64) -> bool {
+        self.done >= flush
+    }
+
+    /// Whether everything that was written is durable.
+    pub(super) fn is_clean(&self) -> bool {
+        !self.is_dirty && self.in_flight.is_none()
+    }
+
+    /// Forgets what is under way, but not what is durable.
+    pub(super) fn reset(&mut self) {
+        *self = Self { durable: self.durable, started: self.started, done: self.started, ..Self::default() };
+    }
+
+    /// Takes over what another console knew to be durable.
+    pub(super) fn set_durable(&mut self, durable: u64) {
+        self.durable = durable;
+    }
+
+    /// Starts a new count: another console, of which nothing is durable.
+    pub(super) fn forget(&mut self) {
+        self.reset();
+        self.durable = 0;
+    }
+}
+
+impl<B: AsRef<[u8]> + AsMut<[u8]>, const N: usize> Console<'_, B, N> {
+    /// Makes a flush if one is due.
+    pub(super) fn flush_step<D: BlockDevice<Buffer = B>>(&mut self, device: &mut D, now_ns: u64) {
+        if !self.is_active() || self.flushes.in_flight.is_some() {
+            return;
+        }
+        let covers = self.completed();
+        let state = self.flushes;
+        let is_wanted = state.wanted > state.started || state.again;
+        let is_idle = self.outstanding().next().is_none();
+        let is_late = now_ns.saturating_sub(state.started_ns) >= INTERVAL_NS;
+        let is_urgent = self.finish > state.durable && covers >= self.finish;
+        // A crash has one flush, at its end.
+        let may = self.crash.is_none() || matches!(self.phase, Phase::Closing);
+        if !is_wanted && !(may && state.is_dirty && (is_idle || is_late || is_urgent)) {
+            return;
+        }
+        self.flushes.started_ns = now_ns;
+        self.flushes.again = false;
+        self.flushes.is_dirty = false;
+        self.flushes.started = state.started + 1;
+        if !needs_flush(&device.geometry()) {
+            self.flushed(covers);
+            return;
+        }
+        let serial = self.next_serial();
+        let tag = tag::encode(self.config.index, Kind::Flush, serial);
+        self.flushes.in_flight = Some(InFlight { serial, covers });
+        if let Err(refused) = device.submit(tag, Request::Flush) {
+            self.flushes = Flushes { is_dirty: true, in_flight: None, ..state };
+            if !matches!(refused.error.kind, ErrorKind::QueueFull | ErrorKind::NotReady) {
+                self.count_failure(refused.error);
+            }
+        }
+    }
+
+    fn flushed(&mut self, covers: u64) {
+        self.flushes.done = self.flushes.started;
+        self.flushes.durable = self.flushes.durable.max(covers);
+        self.is_changed = true;
+    }
+
+    pub(super) fn complete_flush(&mut self, serial: u32, result: Result<(), Error>) {
+        let Some(flush) = self.flushes.in_flight.take_if(|flush| flush.serial == serial) else { return };
+        match result {
+            Ok(()) => {
+                self.flushes.failures = 0;
+                self.flushed(flush.covers);
+            }
+            Err(error) => {
+                self.flushes.is_dirty = true;
+                self.flushes.again = true;
+                // Each is made once more before it counts, as writes are; their count is their own, because
+                // writes to a cache may well succeed all the time.
+                self.flushes.failures += 1;
+                if self.flushes.failures >= 2 * MAX_FAILURES && self.is_active() {
+                    self.stop(Reason::Failing(error));
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,69 @@
+//! A console mounts, logs, wraps, and its crash path takes over.
+
+mod support;
+
+use blockconsole::Event;
+use blockconsole::console::{Name, Outcome};
+use support::rig::line;
+use support::{Rig, UUID, disk};
+
+#[test]
+fn a_fresh_disk_is_logged_to_in_tile_1() {
+    let disk = disk(512, 8);
+    let mut rig = Rig::boot(&disk);
+    rig.log("hello");
+    rig.settle();
+    assert_eq!(rig.events, [Event::NowLogging { name: Name::new("ram0"), tile: 1, damaged: false }]);
+    assert_eq!(rig.console.durable(), 0, "one line does not fill a block");
+    rig.wait(999_999_999);
+    assert_eq!(rig.console.durable(), 0);
+    rig.wait(1);
+    assert_eq!(rig.console.durable(), 1, "after a second it is padded");
+    assert_eq!(rig.console.identity(), Some((UUID, 1)));
+    let log = rig.log_text();
+    assert_eq!(
+        log.tiles[1].text,
+        "[    0.000000] INFO  blockconsole: boot 1 of 1a2b3c4d: blockconsole 0.1.0 build abcd at 2023-11-14T22:13:20Z\n\
+         [    0.000000] INFO  blockconsole: tile 1 round 0 boot 1\n\
+         [    0.000000] INFO  test: hello\n"
+    );
+    assert!(disk.violations().is_empty());
+}
+
+#[test]
+fn every_line_is_there_once_and_in_order_across_tiles_and_wraps() {
+    for block in [512, 4096, 65_536] {
+        let disk = disk(block, 4);
+        let mut rig = Rig::boot(&disk);
+        rig.log_and_settle(40_000, 200);
+        rig.finish();
+        let mut log = rig.log_text();
+        // The next tile may be erased already, but for its first block.
+        log.tiles.retain(|tile| tile.text.len() > block as usize);
+        let messages = log.messages("test");
+        // Two tiles at least are there whole.
+        assert!(messages.len() > 2 * 1_000_000 / 240, "{}", messages.len());
+        let first = 40_000 - messages.len() as u64;
+        for (i, message) in messages.iter().enumerate() {
+            assert_eq!(*message, line(first + i as u64, 200));
+        }
+        assert!(disk.violations().is_empty(), "{:?}", disk.violations());
+    }
+}
+
+#[test]
+fn a_crash_leaves_the_backlog_and_the_record() {
+    let disk = disk(512, 4);
+    let mut rig = Rig::boot(&disk);
+    rig.log_lines(10, 100);
+    rig.settle();
+    rig.log_lines(10, 100);
+    let before = disk.counts();
+    assert_eq!(rig.crash(b"---[ crash 1 ]---\nlast words\n---[ end crash 1 ]---\n"), Outcome::Done);
+    let after = disk.counts();
+    assert!(after.writes - before.writes <= 4 && after.flushes - before.flushes == 1);
+    let log = rig.log_text();
+    let messages = log.messages("test");
+    assert_eq!(messages, (0..20).map(|i| line(i, 100)).collect::<Vec<_>>());
+    assert!(log.text().ends_with("---[ crash 1 ]---\nlast words\n---[ end crash 1 ]---\n"));
+}
