@@ -1,4 +1,267 @@
-//! All consoles of the machine.
+//! All consoles of the machine: found on its disks, and pumped.
+//!
+//! ```text
+//! Starting ── ready ──► scan: places with a console's header ──► Running: disk, its consoles, its crash station
+//!     └────── dead ───► named in the log                            └── dead, or 10 failures ──► named in the log
+//! ```
+//! One lock guards it all. The program's main loop waits for it; the tick takes it only if it is free. The crash path
+//! does not take it: what it needs stands in [`crash::stations`].
 
-/// Called by the tick.
-pub fn pump_from_tick() {}
+use crate::arch::{clock, cpu};
+use crate::crash::stations::{self, Station};
+use crate::devices::disk::Disk;
+use crate::devices::find::{Progress, Ready, Starting};
+use crate::devices::platform::Machine;
+use crate::{logger, scan, serial_log, tick};
+use alloc::vec::Vec;
+use block::{BlockDevice, State};
+use blockconsole::console::{self, Config, Console};
+use blockconsole::marks::BootFacts;
+use blockconsole::ring::Ring;
+use log::{info, warn};
+use partition::ExplicitExtents;
+use platform::{DmaBuffer, Platform};
+use spin::{Mutex, Once};
+
+/// Buffers of a console.
+const BUFFERS: usize = 4;
+/// Size of each: four of them keep a device busy while one is filled.
+const BUFFER_BYTES: usize = 160 << 10;
+
+type DiskConsole = Console<'static, DmaBuffer, BUFFERS>;
+
+/// What all consoles are told.
+#[derive(Clone, Copy, Debug)]
+pub struct Settings {
+    /// What a boot's first line says.
+    pub facts: BootFacts<'static>,
+    /// Nanoseconds after which text is padded and written.
+    pub pad_ns: u64,
+    /// The only console to be used.
+    pub uuid: Option<u32>,
+    /// A log file's place.
+    pub extents: Option<ExplicitExtents<'static>>,
+    /// Whether the serial port is told what is durable.
+    pub acknowledge: bool,
+}
+
+/// The consoles, and the devices that they may yet come from.
+pub struct Consoles {
+    starting: Vec<Starting>,
+    running: Vec<Running>,
+    settings: Option<Settings>,
+    acknowledged: u64,
+}
+
+/// A disk with consoles.
+struct Running {
+    disk: Disk,
+    consoles: Vec<DiskConsole>,
+    station: &'static Station,
+    was_ready: bool,
+}
+
+static CONSOLES: Mutex<Consoles> =
+    Mutex::new(Consoles { starting: Vec::new(), running: Vec::new(), settings: None, acknowledged: 0 });
+
+/// What a boot's first line says; for the crash path, in case it was not written yet.
+static FACTS: Once<BootFacts<'static>> = Once::new();
+
+/// What a boot's first line says.
+pub fn facts() -> BootFacts<'static> {
+    FACTS.get().copied().unwrap_or(BootFacts { version: env!("CARGO_PKG_VERSION"), build_id: &[], started: None })
+}
+
+/// Takes up devices that have been started.
+pub fn add(starting: Vec<Starting>, settings: Settings) {
+    FACTS.call_once(|| settings.facts);
+    let mut consoles = CONSOLES.lock();
+    consoles.starting.extend(starting);
+    consoles.settings = Some(settings);
+}
+
+/// Moves everything on. Never waits for a device, except while partition tables are read.
+pub fn pump() {
+    let Some(ring) = logger::ring() else { return };
+    CONSOLES.lock().pump(ring);
+}
+
+/// Moves on what the tick may: everything but devices that are still being started.
+pub fn pump_from_tick() {
+    let Some(ring) = logger::ring() else { return };
+    if let Some(mut consoles) = CONSOLES.try_lock() {
+        consoles.pump_running(ring);
+    }
+}
+
+/// Waits until every device that was started has come up or not, and its consoles have been mounted or not; at most
+/// until `deadline_ns`. What takes longer comes later.
+pub fn settle(deadline_ns: u64) {
+    loop {
+        pump();
+        tick::alive();
+        let settled = {
+            let consoles = CONSOLES.lock();
+            consoles.starting.is_empty()
+                && consoles.all().all(|console| !console.is_active() || console.position().is_some())
+        };
+        if settled {
+            return;
+        }
+        if clock::now_ns() > deadline_ns {
+            warn!("some disks are slow to start; their consoles will come later");
+            return;
+        }
+        cpu::relax();
+    }
+}
+
+/// Number of consoles that are logging, or about to.
+pub fn active() -> usize {
+    CONSOLES.lock().all().filter(|console| console.is_active()).count()
+}
+
+/// Every record before this one is durable on each console that is active; `None` if none is.
+pub fn durable() -> Option<u64> {
+    CONSOLES.lock().durable()
+}
+
+/// Asks every console to write and flush everything before this record.
+pub fn finish(sequence: u64) {
+    CONSOLES
+        .lock()
+        .running
+        .iter_mut()
+        .flat_map(|running| &mut running.consoles)
+        .for_each(|console| console.finish(sequence));
+}
+
+/// Logs which consoles there are.
+pub fn describe() {
+    let consoles = CONSOLES.lock();
+    for console in consoles.all() {
+        let name = console.name();
+        match (console.identity(), console.position()) {
+            (Some((uuid, boot)), Some((tile, round, _))) => {
+                info!("console {name}: uuid {uuid:08x}, boot {boot}, tile {tile}, round {round}");
+            }
+            _ => info!("console {name}: not logging"),
+        }
+    }
+    if consoles.all().next().is_none() {
+        info!("no console: no disk or partition carries a blockconsole header");
+    }
+}
+
+impl Consoles {
+    fn all(&self) -> impl Iterator<Item = &DiskConsole> {
+        self.running.iter().flat_map(|running| &running.consoles)
+    }
+
+    fn durable(&self) -> Option<u64> {
+        self.all().filter(|console| console.is_active()).map(|console| console.durable()).min()
+    }
+
+    fn pump(&mut self, ring: &Ring<'_>) {
+        for starting in core::mem::take(&mut self.starting) {
+            match starting.poll() {
+                Progress::Going(starting) => self.starting.push(starting),
+                Progress::Over(ready) => {
+                    for ready in ready {
+                        self.take_up(ready, ring);
+                    }
+                }
+            }
+        }
+        self.pump_running(ring);
+    }
+
+    fn pump_running(&mut self, ring: &Ring<'_>) {
+        for running in &mut self.running {
+            running.pump(ring);
+        }
+        let Some(durable) = self.durable() else { return };
+        if durable > self.acknowledged {
+            self.acknowledged = durable;
+            ring.note_durable(durable);
+            if self.settings.is_some_and(|settings| settings.acknowledge) {
+                serial_log::acknowledge(durable);
+            }
+        }
+    }
+
+    /// Looks for consoles on a disk that has become ready.
+    fn take_up(&mut self, ready: Ready, ring: &Ring<'_>) {
+        let Some(settings) = self.settings else { return };
+        let Ready { name, mut disk, port, controller } = ready;
+        let geometry = disk.geometry();
+        info!(
+            "{name}: {} KiB in blocks of {}, {:?}",
+            geometry.bytes() / 1024,
+            geometry.block_size,
+            geometry.write_cache
+        );
+        let running = &mut self.running;
+        let places = scan::find_consoles(&name, &mut disk, &settings, || {
+            tick::alive();
+            serial_log::pump();
+            running.iter_mut().for_each(|running| running.pump(ring));
+        });
+        if places.is_empty() {
+            return;
+        }
+        let Some(station) = stations::open(name, controller, port) else {
+            warn!("{name}: too many disks with consoles");
+            return;
+        };
+        let mut consoles = Vec::new();
+        for (index, (name, place)) in (0u8..).zip(places) {
+            let buffers = (0..BUFFERS).map_while(|_| Machine.allocate_dma(BUFFER_BYTES, platform::dma::PAGE_SIZE));
+            let Ok(buffers) = <[DmaBuffer; BUFFERS]>::try_from(buffers.collect::<Vec<_>>()) else {
+                warn!("{name}: not enough memory for a console");
+                break;
+            };
+            let config = Config {
+                index,
+                name: console::Name::new(name.as_str()),
+                place,
+                expected: settings.uuid,
+                facts: settings.facts,
+                pad_ns: settings.pad_ns,
+            };
+            let Some(cell) = station.add_console(config.name) else {
+                warn!("{name}: too many consoles");
+                break;
+            };
+            consoles.push(Console::new(config, cell, buffers));
+        }
+        self.running.push(Running { disk, consoles, station, was_ready: false });
+    }
+}
+
+impl Running {
+    fn pump(&mut self, ring: &Ring<'_>) {
+        while let Some(completion) = self.disk.poll() {
+            let owner = usize::from(console::owner(completion.tag));
+            if let Some(console) = self.consoles.get_mut(owner) {
+                // It is this console's: its index is its place in the list.
+                let _ = console.complete(completion);
+            }
+        }
+        let is_ready = self.disk.state() == State::Ready;
+        if is_ready && !self.was_ready {
+            self.station.arm(&self.disk);
+        }
+        self.was_ready = is_ready;
+        let now = clock::now_ns();
+        for console in &mut self.consoles {
+            console.pump(&mut self.disk, ring, now);
+            while let Some(event) = console.event() {
+                match event {
+                    console::Event::NowLogging { .. } => info!("{event}"),
+                    console::Event::NoLongerLogging { .. } => warn!("{event}"),
+                }
+            }
+        }
+    }
+}

@@ -3,9 +3,14 @@
 use crate::arch::exit::{Action, Ending};
 use crate::arch::{clock, cpu, exit};
 use crate::command_line::CommandLine;
+use crate::consoles::{self, Settings};
 use crate::crash::plan::Plan;
-use crate::{devices, serial_log, tick};
+use crate::devices::find::{self, Numbers};
+use crate::{devices, image, logger, serial_log, tick};
+use blockconsole::marks::BootFacts;
 use blockconsole::ring::RingIdentity;
+use log::{info, warn};
+use partition::ExplicitExtents;
 
 /// A machine that runs: traps, memory, clock, log, and after [`find_consoles`](Self::find_consoles) its disks.
 ///
@@ -24,8 +29,34 @@ impl Kernel {
         Self { words, identity, config, plan: None }
     }
 
-    /// Looks for disks, and for consoles on them.
-    pub fn find_consoles(&mut self) {}
+    /// Looks for disks, and for consoles on them. Waits until each has come up, for a few seconds at most: those that are
+    /// slower come later, while the program runs.
+    pub fn find_consoles(&mut self) {
+        let mut numbers = Numbers::default();
+        let mut starting = find::start_pci(&self.config, &mut numbers);
+        starting.extend(find::start_mmio(self.words.mmio_devices(), &mut numbers));
+        let extents = self
+            .words
+            .extents
+            .map(ExplicitExtents::parse)
+            .and_then(|extents| extents.inspect_err(|error| warn!("command line: bcon.extents: {error}")).ok());
+        let settings = Settings {
+            facts: BootFacts {
+                version: env!("CARGO_PKG_VERSION"),
+                build_id: image::build_id_note(),
+                started: Some(self.identity.boot_seconds).filter(|&seconds| seconds != 0),
+            },
+            pad_ns: self.words.pad_ms.saturating_mul(1_000_000),
+            uuid: self.words.console_uuid,
+            extents,
+            acknowledge: self.words.acknowledge,
+        };
+        consoles::add(starting, settings);
+        consoles::settle(clock::now_ns().saturating_add(SETTLE_NS));
+        if consoles::active() == 0 {
+            warn!("no disk or partition carries a console: the log is nowhere but on the serial port");
+        }
+    }
 
     /// Lets the crash that the command line asks for happen when it is due, counted from now on.
     pub fn plan_crash(&mut self) {
@@ -39,6 +70,7 @@ impl Kernel {
             plan.poll();
         }
         serial_log::pump();
+        consoles::pump();
     }
 
     /// Pumps, and sleeps until the next interrupt when there is nothing to do.
@@ -47,9 +79,17 @@ impl Kernel {
         cpu::wait_for_interrupt();
     }
 
-    /// Waits until the ring has room for more lines, so that none is lost on the slowest console.
-    pub fn wait_for_room(&mut self) {
-        self.pump();
+    /// Waits until no console is more than so many records behind, so that none is lost on the slowest.
+    pub fn wait_for_room(&mut self, most_behind: u64) {
+        let Some(ring) = logger::ring() else { return };
+        loop {
+            self.pump();
+            let written = ring.written();
+            match consoles::durable() {
+                Some(durable) if written.saturating_sub(durable) > most_behind => consoles::finish(written),
+                _ => return,
+            }
+        }
     }
 
     /// Waits for the crash that the command line asks for, if it does.
@@ -62,15 +102,29 @@ impl Kernel {
         }
     }
 
-    /// Logs what the machine is.
-    pub fn describe(&self) {
-        log::info!("{:?} {}", self.identity, self.config.is_extended());
+    /// Configuration space of the machine's PCI functions.
+    pub fn pci(&self) -> &devices::pci::Config {
+        &self.config
     }
 
     /// Writes out everything, makes it durable, and ends the run.
-    pub fn finish(self) -> ! {
+    pub fn finish(mut self) -> ! {
+        self.plan = None;
+        info!("finished");
+        if let Some(ring) = logger::ring() {
+            let (written, deadline) = (ring.written(), clock::now_ns().saturating_add(FINISH_NS));
+            consoles::finish(written);
+            while consoles::durable().is_some_and(|durable| durable < written) && clock::now_ns() < deadline {
+                self.pump();
+            }
+        }
         tick::stop();
         serial_log::say(format_args!("blockconsole: finished"));
         exit::end(Ending::Finished, Action::Exit)
     }
 }
+
+/// How long the start of disks may take before the program goes on without them.
+const SETTLE_NS: u64 = 5_000_000_000;
+/// How long the last lines may take to become durable at the end of a run.
+const FINISH_NS: u64 = 30_000_000_000;

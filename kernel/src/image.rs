@@ -46,15 +46,20 @@ pub const BUILD_ID_LEN: usize = 20;
 /// Header of the note, and its name, `GNU` and a NUL.
 const NOTE_HEADER: usize = 16;
 
-/// The build id that the linker gave the program; zeroes if it gave none.
-pub fn build_id() -> [u8; BUILD_ID_LEN] {
+/// The build id that the linker gave the program; empty if it gave none.
+pub fn build_id_note() -> &'static [u8] {
     let note = symbols(3);
     let len = note.end.saturating_sub(note.start) as usize;
     if len < NOTE_HEADER + BUILD_ID_LEN {
-        return [0; BUILD_ID_LEN];
+        return &[];
     }
     // SAFETY: the linker script keeps the note in read-only memory, between the two symbols.
-    unsafe { ((note.start as usize + NOTE_HEADER) as *const [u8; BUILD_ID_LEN]).read_unaligned() }
+    unsafe { core::slice::from_raw_parts((note.start as usize + NOTE_HEADER) as *const u8, BUILD_ID_LEN) }
+}
+
+/// The same, or zeroes.
+pub fn build_id() -> [u8; BUILD_ID_LEN] {
+    build_id_note().try_into().unwrap_or([0; BUILD_ID_LEN])
 }
 
 #[cfg(test)]

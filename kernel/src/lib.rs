@@ -17,6 +17,7 @@ mod loader_log;
 pub mod logger;
 pub mod memory;
 pub mod program;
+mod scan;
 pub mod serial_log;
 pub mod start;
 pub mod tick;

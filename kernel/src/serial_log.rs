@@ -87,9 +87,7 @@ pub fn acknowledge(sequence: u64) {
 /// Sends everything, then one more line that is not part of the log.
 pub fn say(text: fmt::Arguments<'_>) {
     if let Some(echo) = ECHO.lock().as_mut() {
-        echo.flush(u64::MAX);
-        echo.say(text);
-        echo.flush(u64::MAX);
+        echo.say_all(text, u64::MAX);
     }
 }
 
@@ -176,13 +174,28 @@ impl Echo {
         self.end_line();
     }
 
+    /// Sends one line after everything before it, under the same conditions as [`flush`](Self::flush).
+    pub fn say_all(&mut self, text: fmt::Arguments<'_>, deadline_ns: u64) {
+        self.flush(deadline_ns);
+        self.say(text);
+        self.flush(deadline_ns);
+    }
+
+    /// Sends a few bytes at most: for those who have something more urgent to do.
+    pub fn send_some(&mut self) {
+        if self.sent == self.len && !self.next_line() {
+            return;
+        }
+        if let Some(rest) = self.line.get(self.sent..self.len) {
+            self.sent += self.port.send(rest);
+        }
+    }
+
     /// Sends text of several lines, each ended by a line feed, under the same conditions as [`flush`](Self::flush).
     pub fn send_text(&mut self, text: &str, deadline_ns: u64) {
         for line in text.lines() {
-            self.flush(deadline_ns);
-            self.say(format_args!("{line}"));
+            self.say_all(format_args!("{line}"), deadline_ns);
         }
-        self.flush(deadline_ns);
     }
 
     fn first_unsent(&self) -> u64 {

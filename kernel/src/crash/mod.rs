@@ -13,12 +13,14 @@ pub mod kinds;
 pub mod plan;
 pub mod provoke;
 mod record;
+mod rescue;
+pub mod stations;
 mod write_out;
 
 use crate::arch::exit::{self, Action, Ending};
 use crate::arch::stacks::{self, CRASH_LEVELS};
 use crate::arch::trap::{self, Frame, Hooks};
-use crate::arch::{cpu, switch};
+use crate::arch::{clock, cpu, switch};
 use crate::command_line::{CommandLine, OnNmi};
 use crate::{checkpoint, tick};
 use core::cell::UnsafeCell;
@@ -44,6 +46,8 @@ struct Scene {
     frame: Frame,
     /// The address of the last page fault.
     fault_address: u64,
+    /// When it happened.
+    time_ns: u64,
 }
 
 struct Scenes([UnsafeCell<Scene>; CRASH_LEVELS]);
@@ -52,7 +56,8 @@ struct Scenes([UnsafeCell<Scene>; CRASH_LEVELS]);
 unsafe impl Sync for Scenes {}
 
 static SCENES: Scenes = Scenes(
-    [const { UnsafeCell::new(Scene { cause: Cause::Trap, frame: Frame::ZERO, fault_address: 0 }) }; CRASH_LEVELS],
+    [const { UnsafeCell::new(Scene { cause: Cause::Trap, frame: Frame::ZERO, fault_address: 0, time_ns: 0 }) };
+        CRASH_LEVELS],
 );
 /// How many times the crash path was entered.
 static LEVEL: AtomicUsize = AtomicUsize::new(0);
@@ -117,13 +122,14 @@ fn on_nmi(frame: &Frame) {
 /// Takes the next level's stack, and crashes on it.
 fn enter(cause: Cause, frame: &Frame) -> ! {
     cpu::disable_interrupts();
+    let time_ns = clock::now_ns();
     checkpoint::disarm();
     let level = LEVEL.fetch_add(1, Ordering::SeqCst);
     let (Some(scene), Some(stack)) = (SCENES.0.get(level), stacks::CRASH.get(level)) else {
         exit::end(Ending::CrashNotDurable, action());
     };
     // SAFETY: the level is ours alone, so the scene is too.
-    unsafe { *scene.get() = Scene { cause, frame: *frame, fault_address: cpu::fault_address() } };
+    unsafe { *scene.get() = Scene { cause, frame: *frame, fault_address: cpu::fault_address(), time_ns } };
     // SAFETY: the level's stack is ours alone and empty; `run` never returns.
     unsafe { switch::to_stack(stack.top(), run, level) }
 }

@@ -2,8 +2,8 @@
 
 use super::backtrace::{self, Backtrace, STACK_BYTES};
 use super::{Cause, Scene, provoke};
+use crate::arch::stacks;
 use crate::arch::trap::{self, Frame};
-use crate::arch::{clock, stacks};
 use crate::image;
 use blockconsole::crash::{Place, Report, Stack, Trap};
 use core::fmt::{self, Write};
@@ -17,6 +17,10 @@ pub(super) struct Text<const SIZE: usize> {
 impl<const SIZE: usize> Text<SIZE> {
     pub(super) const fn new() -> Self {
         Self { bytes: [0; SIZE], len: 0 }
+    }
+
+    pub(super) fn clear(&mut self) {
+        self.len = 0;
     }
 
     pub(super) fn as_str(&self) -> &str {
@@ -215,7 +219,7 @@ pub(super) fn make(scene: &Scene, circumstances: &Circumstances<'_>, out: &mut [
         version: env!("CARGO_PKG_VERSION"),
         build_id: &build_id,
         boot: None,
-        uptime_ns: clock::now_ns(),
+        uptime_ns: scene.time_ns,
         cpu: 0,
         trap,
         registers: &registers,

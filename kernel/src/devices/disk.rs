@@ -18,52 +18,153 @@ pub enum Disk {
 }
 
 /// The way to a disk after a crash.
-pub enum CrashPort {
-    /// To a namespace of an NVMe controller.
+pub struct CrashPort {
+    way: CrashWay,
+    commands: Commands,
+}
+
+enum CrashWay {
     Nvme(nvme::CrashPort<Machine>),
-    /// To a virtio disk.
     Virtio(virtio_blk::CrashPort<Machine, VirtioTransport>),
 }
 
-macro_rules! each {
-    ($any:expr, $it:ident => $call:expr) => {
-        match $any {
-            Self::Nvme($it) => $call,
-            Self::Virtio($it) => $call,
-        }
-    };
+/// Commands that were submitted, by what they are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Commands {
+    /// Reads.
+    pub reads: u32,
+    /// Writes.
+    pub writes: u32,
+    /// Erasures without data.
+    pub zeroes: u32,
+    /// Flushes.
+    pub flushes: u32,
+    /// Resets.
+    pub resets: u32,
 }
 
-macro_rules! block_device {
-    ($type:ty) => {
-        impl BlockDevice for $type {
-            type Buffer = DmaBuffer;
-
-            fn geometry(&self) -> Geometry {
-                each!(self, it => it.geometry())
-            }
-
-            fn state(&self) -> State {
-                each!(self, it => it.state())
-            }
-
-            fn submit(&mut self, tag: Tag, request: Request<DmaBuffer>) -> Result<(), Refused<DmaBuffer>> {
-                each!(self, it => it.submit(tag, request))
-            }
-
-            fn poll(&mut self) -> Option<Completion<DmaBuffer>> {
-                each!(self, it => it.poll())
-            }
-
-            fn recover(&mut self) {
-                each!(self, it => it.recover());
-            }
-        }
-    };
+impl fmt::Display for Commands {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { reads, writes, zeroes, flushes, resets } = self;
+        write!(f, "reads={reads} writes={writes} zeroes={zeroes} flushes={flushes} resets={resets}")
+    }
 }
 
-block_device!(Disk);
-block_device!(CrashPort);
+impl CrashPort {
+    /// The way to a namespace of an NVMe controller.
+    pub fn nvme(port: nvme::CrashPort<Machine>) -> Self {
+        Self { way: CrashWay::Nvme(port), commands: Commands::default() }
+    }
+
+    /// The way to a virtio disk.
+    pub fn virtio(port: virtio_blk::CrashPort<Machine, VirtioTransport>) -> Self {
+        Self { way: CrashWay::Virtio(port), commands: Commands::default() }
+    }
+
+    /// Takes over what the disk has negotiated, each time that it has become ready.
+    pub fn arm(&mut self, disk: &Disk) {
+        if let (CrashWay::Virtio(port), Disk::Virtio(disk)) = (&mut self.way, disk)
+            && let Some(session) = disk.session()
+        {
+            port.arm(session);
+        }
+    }
+
+    /// What was submitted so far.
+    pub fn commands(&self) -> Commands {
+        self.commands
+    }
+
+    fn count(&mut self, request: &Request<DmaBuffer>) {
+        let commands = &mut self.commands;
+        *match request {
+            Request::Read { .. } => &mut commands.reads,
+            Request::Write { .. } => &mut commands.writes,
+            Request::WriteZeroes { .. } => &mut commands.zeroes,
+            Request::Flush => &mut commands.flushes,
+        } += 1;
+    }
+}
+
+impl BlockDevice for CrashPort {
+    type Buffer = DmaBuffer;
+
+    fn geometry(&self) -> Geometry {
+        match &self.way {
+            CrashWay::Nvme(port) => port.geometry(),
+            CrashWay::Virtio(port) => port.geometry(),
+        }
+    }
+
+    fn state(&self) -> State {
+        match &self.way {
+            CrashWay::Nvme(port) => port.state(),
+            CrashWay::Virtio(port) => port.state(),
+        }
+    }
+
+    fn submit(&mut self, tag: Tag, request: Request<DmaBuffer>) -> Result<(), Refused<DmaBuffer>> {
+        self.count(&request);
+        match &mut self.way {
+            CrashWay::Nvme(port) => port.submit(tag, request),
+            CrashWay::Virtio(port) => port.submit(tag, request),
+        }
+    }
+
+    fn poll(&mut self) -> Option<Completion<DmaBuffer>> {
+        match &mut self.way {
+            CrashWay::Nvme(port) => port.poll(),
+            CrashWay::Virtio(port) => port.poll(),
+        }
+    }
+
+    fn recover(&mut self) {
+        self.commands.resets += 1;
+        match &mut self.way {
+            CrashWay::Nvme(port) => port.recover(),
+            CrashWay::Virtio(port) => port.recover(),
+        }
+    }
+}
+
+impl BlockDevice for Disk {
+    type Buffer = DmaBuffer;
+
+    fn geometry(&self) -> Geometry {
+        match self {
+            Self::Nvme(disk) => disk.geometry(),
+            Self::Virtio(disk) => disk.geometry(),
+        }
+    }
+
+    fn state(&self) -> State {
+        match self {
+            Self::Nvme(disk) => disk.state(),
+            Self::Virtio(disk) => disk.state(),
+        }
+    }
+
+    fn submit(&mut self, tag: Tag, request: Request<DmaBuffer>) -> Result<(), Refused<DmaBuffer>> {
+        match self {
+            Self::Nvme(disk) => disk.submit(tag, request),
+            Self::Virtio(disk) => disk.submit(tag, request),
+        }
+    }
+
+    fn poll(&mut self) -> Option<Completion<DmaBuffer>> {
+        match self {
+            Self::Nvme(disk) => disk.poll(),
+            Self::Virtio(disk) => disk.poll(),
+        }
+    }
+
+    fn recover(&mut self) {
+        match self {
+            Self::Nvme(disk) => disk.recover(),
+            Self::Virtio(disk) => disk.recover(),
+        }
+    }
+}
 
 /// A disk's or partition's name, as Linux would call it: `nvme0n1`, `vda`, `nvme0n1p2`, `vda2`.
 #[derive(Clone, Copy, PartialEq, Eq)]

@@ -37,6 +37,17 @@ pub struct Ready {
     pub disk: Disk,
     /// Its crash port.
     pub port: CrashPort,
+    /// What it is reset with.
+    pub controller: Controller,
+}
+
+/// What disks are reset together with, by its number among its kind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Controller {
+    /// An NVMe controller, with all its namespaces.
+    Nvme(usize),
+    /// A virtio disk by itself.
+    Virtio(usize),
 }
 
 /// How a start went.
@@ -63,18 +74,15 @@ impl Starting {
                     }
                 }
             }
-            Self::Virtio { number, mut disk, mut port } => {
+            Self::Virtio { number, mut disk, port } => {
                 // Nothing is in flight yet, so that there is nothing to be lost.
                 let _ = disk.poll();
                 let name = Name::virtio(number);
                 match disk.state() {
                     State::Recovering => Progress::Going(Self::Virtio { number, disk, port }),
                     State::Ready => {
-                        if let Some(session) = disk.session() {
-                            port.arm(session);
-                        }
-                        let (disk, port) = (Disk::Virtio(disk), CrashPort::Virtio(port));
-                        Progress::Over(Vec::from([Ready { name, disk, port }]))
+                        let (disk, port) = (Disk::Virtio(disk), CrashPort::virtio(port));
+                        Progress::Over(Vec::from([Ready { name, disk, port, controller: Controller::Virtio(number) }]))
                     }
                     State::Dead(error) => {
                         warn!("{name}: does not start: {error}: {}", disk.why());
@@ -98,7 +106,8 @@ fn namespaces(number: usize, controller: &mut nvme::Controller<Machine>) -> Vec<
     let pairs = namespaces.into_iter().zip(ports);
     let ready = |(namespace, port): (nvme::Namespace<Machine>, nvme::CrashPort<Machine>)| {
         let name = Name::nvme(number, namespace.info().id);
-        Ready { name, disk: Disk::Nvme(namespace), port: CrashPort::Nvme(port) }
+        let (disk, port) = (Disk::Nvme(namespace), CrashPort::nvme(port));
+        Ready { name, disk, port, controller: Controller::Nvme(number) }
     };
     pairs.map(ready).collect()
 }

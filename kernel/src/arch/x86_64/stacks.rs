@@ -56,7 +56,7 @@ pub static NMI: Stack<{ 32 << 10 }> = Stack::new();
 /// For interrupts: the timer tick writes out logs.
 pub static INTERRUPT: Stack<{ 64 << 10 }> = Stack::new();
 /// One for each level of crash.
-pub static CRASH: [Stack<{ 32 << 10 }>; CRASH_LEVELS] = [const { Stack::new() }; CRASH_LEVELS];
+pub static CRASH: [Stack<{ 64 << 10 }>; CRASH_LEVELS] = [const { Stack::new() }; CRASH_LEVELS];
 
 /// Names and places of all stacks of the kernel's own.
 pub fn own() -> [(&'static str, Range<u64>); 5 + CRASH_LEVELS] {

@@ -1,0 +1,204 @@
+//! Writes the rest of the log and the crash record to every console.
+//!
+//! Consoles are polled in turn, so that a disk that hangs holds up no other. Those that had nothing in flight go first: they need
+//! no reset. Where something was in flight, the controller is reset, for all of its disks, once the others on it are done.
+
+use super::stations::{self, Post, Station, Successor};
+use crate::arch::{clock, cpu};
+use crate::devices::disk::Commands;
+use crate::devices::find::Controller;
+use block::BlockDevice;
+use blockconsole::console::{self, BadTarget, Console, Crash, Outcome, Reason, Target};
+use blockconsole::ring::Ring;
+use core::fmt;
+
+/// Most consoles that are written to.
+pub(super) const MAX: usize = 32;
+
+/// The consoles, and how far each is.
+pub(super) struct Rescue {
+    cases: [Option<Case>; MAX],
+    /// Controllers that have been reset.
+    resets: [Option<Controller>; stations::MAX_DISKS],
+}
+
+/// A console that is to get the crash record.
+pub(super) struct Case {
+    station: &'static Station,
+    post: &'static Post,
+    progress: Progress,
+}
+
+enum Progress {
+    /// It has not been begun. With `true`, its controller must be reset first.
+    Waiting(Target, bool),
+    Working(u8, &'static mut Successor),
+    /// All is durable, since this time.
+    Durable(u64),
+    Failed(Reason),
+    /// What is known of it cannot be trusted, so that it is not touched.
+    Damaged(BadTarget),
+}
+
+impl Rescue {
+    /// Finds out what there is to do. With `trust_nothing`, every controller is reset first.
+    pub(super) fn new(trust_nothing: bool) -> Self {
+        let mut cases = [const { None }; MAX];
+        let posts = stations::all().flat_map(|station| station.posts().map(move |post| (station, post)));
+        let found = posts.filter_map(|(station, post)| {
+            let progress = match post.cell.load() {
+                Ok(target) if target.is_idle => return None,
+                Ok(target) => {
+                    let doubtful = trust_nothing || target.in_flight || station.is_suspect();
+                    Progress::Waiting(target, doubtful)
+                }
+                // It is only just being made.
+                Err(BadTarget::Empty | BadTarget::Idle) => return None,
+                Err(error) => Progress::Damaged(error),
+            };
+            Some(Case { station, post, progress })
+        });
+        for (slot, case) in cases.iter_mut().zip(found) {
+            *slot = Some(case);
+        }
+        Self { cases, resets: [None; stations::MAX_DISKS] }
+    }
+
+    /// All consoles.
+    pub(super) fn cases(&self) -> impl Iterator<Item = &Case> {
+        self.cases.iter().flatten()
+    }
+
+    /// Number of consoles, and of those that have everything.
+    pub(super) fn tally(&self) -> (usize, usize) {
+        let durable = self.cases().filter(|case| matches!(case.progress, Progress::Durable(_)));
+        (self.cases().count(), durable.count())
+    }
+
+    /// Whether there is nothing left to do.
+    pub(super) fn is_over(&self) -> bool {
+        !self.cases().any(|case| matches!(case.progress, Progress::Waiting(..) | Progress::Working(..)))
+    }
+
+    /// Moves every console on. Never waits.
+    pub(super) fn step(&mut self, crash: Crash<'static>, ring: &Ring<'_>) {
+        for index in 0..MAX {
+            self.begin(index, crash);
+        }
+        for case in self.cases.iter_mut().flatten() {
+            case.pump(ring);
+        }
+        self.distribute_completions();
+        cpu::relax();
+    }
+
+    /// Begins with a console, if it is its turn.
+    fn begin(&mut self, index: usize, crash: Crash<'static>) {
+        let Some(Some(case)) = self.cases.get(index) else { return };
+        let Progress::Waiting(mut target, doubtful) = case.progress else { return };
+        let (station, post) = (case.station, case.post);
+        if doubtful {
+            let is_safe = |other: &Case| matches!(other.progress, Progress::Working(..) | Progress::Waiting(_, false));
+            let is_reset = self.resets.contains(&Some(station.controller));
+            let mut others = self.cases().filter(|other| other.station.controller == station.controller);
+            if !is_reset && others.any(is_safe) {
+                return;
+            }
+            drop(others);
+            if !is_reset {
+                if let Some(slot) = self.resets.iter_mut().find(|slot| slot.is_none()) {
+                    *slot = Some(station.controller);
+                }
+                // SAFETY: this is the crash path, and the reference ends here.
+                unsafe { station.port() }.recover();
+            }
+            // The reset is what it would have asked for.
+            target.in_flight = false;
+        }
+        // SAFETY: once a level; at the second level everything is doubtful, so that the reset comes first.
+        let buffers = unsafe { post.take_buffers() };
+        let progress = match Console::resume(&target, crash, &post.cell, buffers) {
+            // SAFETY: the crash path's only reference, kept in the case.
+            Ok(successor) => Progress::Working(target.index, unsafe { post.install(successor) }),
+            Err(error) => Progress::Damaged(error),
+        };
+        if let Some(Some(case)) = self.cases.get_mut(index) {
+            case.progress = progress;
+        }
+    }
+
+    fn distribute_completions(&mut self) {
+        for station in stations::all() {
+            // SAFETY: this is the crash path, and the reference ends with the turn of the loop.
+            let port = unsafe { station.port() };
+            if !self.cases().any(|case| case.is_at_work() && core::ptr::eq(case.station, station)) {
+                continue;
+            }
+            while let Some(completion) = port.poll() {
+                let owner = console::owner(completion.tag);
+                let working = self.cases.iter_mut().flatten().filter(|case| core::ptr::eq(case.station, station));
+                let mut consoles = working.filter_map(|case| match &mut case.progress {
+                    Progress::Working(index, successor) if *index == owner => Some(successor),
+                    _ => None,
+                });
+                if let Some(successor) = consoles.next() {
+                    // One that is not its own comes back, and is nobody's.
+                    let _ = successor.complete(completion);
+                }
+            }
+        }
+    }
+}
+
+impl Case {
+    fn is_at_work(&self) -> bool {
+        matches!(self.progress, Progress::Working(..))
+    }
+
+    fn pump(&mut self, ring: &Ring<'_>) {
+        let Progress::Working(_, successor) = &mut self.progress else { return };
+        let now = clock::now_ns();
+        // SAFETY: this is the crash path, and the reference ends with the call.
+        successor.pump(unsafe { self.station.port() }, ring, now);
+        match successor.outcome() {
+            Outcome::Working => {}
+            Outcome::Done => self.progress = Progress::Durable(now),
+            Outcome::Failed(reason) => self.progress = Progress::Failed(reason),
+        }
+    }
+
+    /// The console's name.
+    pub(super) fn name(&self) -> console::Name {
+        self.post.name
+    }
+
+    /// What the crash record says of it.
+    pub(super) fn describe(&self, out: &mut impl fmt::Write) -> fmt::Result {
+        match &self.progress {
+            Progress::Waiting(target, doubtful) => {
+                out.write_str(if target.in_flight {
+                    "logging, writes in flight"
+                } else {
+                    "logging, nothing in flight"
+                })?;
+                if *doubtful { out.write_str(", to be reset") } else { Ok(()) }
+            }
+            Progress::Damaged(error) => write!(out, "not touched: {error}"),
+            _ => out.write_str("being written"),
+        }
+    }
+
+    /// What the serial port says of it in the end; times are since `since_ns`.
+    pub(super) fn conclude(&self, since_ns: u64, out: &mut impl fmt::Write) -> fmt::Result {
+        // SAFETY: this is the crash path, and the reference ends with the call.
+        let commands: Commands = unsafe { self.station.port() }.commands();
+        match &self.progress {
+            Progress::Durable(at) => {
+                write!(out, "durable after {} us, {commands}", at.saturating_sub(since_ns) / 1000)
+            }
+            Progress::Failed(reason) => write!(out, "failed: {reason}, {commands}"),
+            Progress::Damaged(error) => write!(out, "not touched: {error}"),
+            Progress::Working(..) | Progress::Waiting(..) => write!(out, "not done in time, {commands}"),
+        }
+    }
+}

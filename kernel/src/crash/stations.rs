@@ -1,0 +1,158 @@
+//! What the crash path needs of each disk and console: set aside when the console is found, and not touched until then.
+//!
+//! ```text
+//! STATIONS ─► Station: a disk's crash port ─┬─► Post: a console's target, buffers, room for the console that takes over
+//!                                           └─► Post …
+//! ```
+//! Stations are made on the heap and never given back, and the list of them is made of atomic pointers. So the crash path finds
+//! each whole, or not at all, without a lock.
+
+use crate::devices::disk::{CrashPort, Disk, Name};
+use crate::devices::find::Controller;
+use crate::devices::platform::Machine;
+use alloc::boxed::Box;
+use blockconsole::console::{self, Console, TargetCell};
+use core::cell::UnsafeCell;
+use core::mem::MaybeUninit;
+use core::ptr::{NonNull, null_mut};
+use core::sync::atomic::{AtomicBool, AtomicPtr, Ordering};
+use platform::{DmaBuffer, Platform};
+
+/// Most disks with consoles.
+pub const MAX_DISKS: usize = 16;
+/// Most consoles of a disk.
+pub const MAX_CONSOLES: usize = 8;
+/// Buffers of a console that takes over: one is written while the next is filled.
+const BUFFERS: usize = 2;
+/// Size of each: what a tile's end keeps free for a crash.
+const BUFFER_BYTES: usize = console::RESERVE as usize;
+
+/// A console that takes over.
+pub(super) type Successor = Console<'static, DmaBuffer, BUFFERS>;
+
+static STATIONS: [AtomicPtr<Station>; MAX_DISKS] = [const { AtomicPtr::new(null_mut()) }; MAX_DISKS];
+
+/// A disk, as the crash path has it.
+pub struct Station {
+    pub(super) controller: Controller,
+    port: UnsafeCell<CrashPort>,
+    /// The port is being changed at this moment, and must not be trusted without a reset.
+    arming: AtomicBool,
+    posts: [AtomicPtr<Post>; MAX_CONSOLES],
+}
+
+// SAFETY: the port is touched by `arm`, which is called under the consoles' lock, and by the crash path, after which nobody else
+// runs any more; everything else is atomic.
+unsafe impl Sync for Station {}
+
+/// A console, as the crash path has it.
+pub(super) struct Post {
+    pub(super) name: console::Name,
+    pub(super) cell: TargetCell,
+    buffers: [RawBuffer; BUFFERS],
+    successor: UnsafeCell<MaybeUninit<Successor>>,
+}
+
+// SAFETY: the successor's memory is used by the crash path only; the rest is not changed, or atomic.
+unsafe impl Sync for Post {}
+
+/// A DMA buffer that can be made again for each level of crash.
+struct RawBuffer {
+    start: NonNull<u8>,
+    bus_address: u64,
+    len: usize,
+}
+
+// SAFETY: plain numbers; the memory behind them is used by `Post::take` only.
+unsafe impl Send for RawBuffer {}
+// SAFETY: as for `Send`.
+unsafe impl Sync for RawBuffer {}
+
+/// Sets up a station for a disk. `None` if there are too many.
+pub fn open(_: Name, controller: Controller, port: CrashPort) -> Option<&'static Station> {
+    let posts = [const { AtomicPtr::new(null_mut()) }; MAX_CONSOLES];
+    let place = STATIONS.iter().find(|place| place.load(Ordering::Relaxed).is_null())?;
+    // Suspect until it is armed for the first time.
+    let station = Station { controller, port: UnsafeCell::new(port), arming: AtomicBool::new(true), posts };
+    let station: &'static Station = Box::leak(Box::new(station));
+    place.store((&raw const *station).cast_mut(), Ordering::Release);
+    Some(station)
+}
+
+/// All stations.
+pub(super) fn all() -> impl Iterator<Item = &'static Station> {
+    // SAFETY: the pointers are null, or were made of leaked boxes.
+    STATIONS.iter().filter_map(|place| unsafe { place.load(Ordering::Acquire).as_ref() })
+}
+
+impl Station {
+    /// Sets up a post for a console, and returns the cell that it publishes its state in. `None` if there are too many,
+    /// or not enough memory.
+    pub fn add_console(&self, name: console::Name) -> Option<&'static TargetCell> {
+        let place = self.posts.iter().find(|place| place.load(Ordering::Relaxed).is_null())?;
+        let buffer = || {
+            let mut buffer = Machine.allocate_dma(BUFFER_BYTES, platform::dma::PAGE_SIZE)?;
+            let start = NonNull::new(buffer.as_mut().as_mut_ptr())?;
+            Some(RawBuffer { start, bus_address: buffer.bus_address(), len: buffer.len() })
+        };
+        let buffers = [buffer()?, buffer()?];
+        let post = Post { name, cell: TargetCell::new(), buffers, successor: UnsafeCell::new(MaybeUninit::uninit()) };
+        let post: &'static Post = Box::leak(Box::new(post));
+        place.store((&raw const *post).cast_mut(), Ordering::Release);
+        Some(&post.cell)
+    }
+
+    /// The disk has become ready: its crash port learns what was negotiated.
+    pub fn arm(&self, disk: &Disk) {
+        self.arming.store(true, Ordering::SeqCst);
+        // SAFETY: called under the consoles' lock only, so that this is the only reference; should a crash interrupt it, the
+        // crash path sees that by `arming`, and this never goes on.
+        unsafe { &mut *self.port.get() }.arm(disk);
+        self.arming.store(false, Ordering::SeqCst);
+    }
+
+    /// Whether the port has to be reset before it can be trusted.
+    pub(super) fn is_suspect(&self) -> bool {
+        self.arming.load(Ordering::SeqCst)
+    }
+
+    /// The way to the disk.
+    ///
+    /// # Safety
+    /// For the crash path only, and for one reference at a time: whoever had one before never runs again.
+    #[allow(clippy::mut_from_ref, reason = "the crash path is the only user left, as the contract says")]
+    pub(super) unsafe fn port(&self) -> &mut CrashPort {
+        // SAFETY: the caller's promise.
+        unsafe { &mut *self.port.get() }
+    }
+
+    pub(super) fn posts(&self) -> impl Iterator<Item = &'static Post> {
+        // SAFETY: the pointers are null, or were made of leaked boxes.
+        self.posts.iter().filter_map(|place| unsafe { place.load(Ordering::Acquire).as_ref() })
+    }
+}
+
+impl Post {
+    /// The buffers for a console that takes over.
+    ///
+    /// # Safety
+    /// For the crash path only, once a level; and when buffers of a level before may still be with the device, that has to be reset
+    /// before these are used.
+    pub(super) unsafe fn take_buffers(&self) -> [DmaBuffer; BUFFERS] {
+        self.buffers.each_ref().map(|raw| {
+            // SAFETY: the memory was set aside for this; whoever had it before never runs again, and the device does not use it, as
+            // the caller promises.
+            unsafe { DmaBuffer::from_raw_parts(raw.start, raw.bus_address, raw.len) }
+        })
+    }
+
+    /// Puts the console that takes over into its place.
+    ///
+    /// # Safety
+    /// As for [`Station::port`].
+    #[allow(clippy::mut_from_ref, reason = "the crash path is the only user left, as the contract says")]
+    pub(super) unsafe fn install(&self, successor: Successor) -> &mut Successor {
+        // SAFETY: the caller's promise. One of a level before is overwritten, not dropped: it may be in any state.
+        unsafe { &mut *self.successor.get() }.write(successor)
+    }
+}
