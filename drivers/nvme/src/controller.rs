@@ -8,7 +8,7 @@ use platform::{Platform, Registers};
 
 use crate::admin::{Admin, QueuePlace};
 use crate::config::{Config, Timeouts};
-use crate::crash::CrashPort;
+use crate::crash::{CrashController, CrashPort};
 use crate::engine::{Engine, LogRequest, Role, SpareFlag};
 use crate::event::{Cause, Event, Events, Failure, ResetReason};
 use crate::identify::ControllerInfo;
@@ -127,6 +127,11 @@ impl<P: Platform> Controller<P> {
             members.map(|(index, member)| CrashPort::new(self.crash.clone(), index, member)).collect()
         });
         ports.unwrap_or_default()
+    }
+
+    /// The crash side of this controller, from the start on.
+    pub fn crash_controller(&self) -> CrashController<P> {
+        CrashController::new(self.crash.clone())
     }
 
     /// Asks for a log page; [`take_log`](Self::take_log) gives it, after some polling.

@@ -17,10 +17,54 @@ use alloc::sync::Arc;
 use block::{BlockDevice, Completion, Geometry, Refused, Request, State, Tag};
 use platform::{DmaBuffer, Platform};
 
+use crate::engine::Engine;
 use crate::event::Event;
 use crate::identify::NamespaceInfo;
 use crate::namespace::{Member, Port};
 use crate::shared::Shared;
+
+/// The crash side of a controller as a whole: for a crash that comes before there are crash ports, because the controller was
+/// still being started.
+///
+/// [`recover`](Self::recover) it, [`poll`](Self::poll) it until it is not [`State::Recovering`], and it has ports. Allocates nothing.
+pub struct CrashController<P: Platform> {
+    shared: Arc<Shared<P>>,
+}
+
+impl<P: Platform> CrashController<P> {
+    pub(crate) const fn new(shared: Arc<Shared<P>>) -> Self {
+        Self { shared }
+    }
+
+    /// Whether there are ports that can be used.
+    pub fn state(&self) -> State {
+        self.shared.with(|engine| engine.state(None)).unwrap_or(State::Recovering)
+    }
+
+    /// Starts a reset, as [`BlockDevice::recover`] does on any of the ports.
+    pub fn recover(&mut self) {
+        self.shared.recover();
+    }
+
+    /// Drives what is under way. Does not wait.
+    pub fn poll(&mut self) {
+        let _ = self.shared.with(Engine::service);
+    }
+
+    /// The crash port of the namespace at an index, counted from 0 in the order of their ids. Ports of the same index are
+    /// handles of the same port: whoever polls first gets the completion.
+    pub fn port(&self, index: usize) -> Option<CrashPort<P>> {
+        let port = |engine: &mut Engine<P>| {
+            engine.members.get(index).map(|member| CrashPort::new(self.shared.clone(), index, member))
+        };
+        self.shared.with(port).flatten()
+    }
+
+    /// The next thing that happened on the crash side of this controller.
+    pub fn next_event(&self) -> Option<Event> {
+        self.shared.with(|engine| engine.events.pop()).flatten()
+    }
+}
 
 /// A way to a namespace that shares nothing with the [`Namespace`](crate::Namespace) handle but the controller.
 pub struct CrashPort<P: Platform> {

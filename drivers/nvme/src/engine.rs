@@ -148,6 +148,9 @@ impl<P: Platform> Engine<P> {
     /// Whether the dormant crash engine can go to work at once: the spare pair exists, and the controller runs.
     fn can_wake(&self) -> bool {
         let Role::Crash { flag } = &self.role else { return false };
+        if self.members.is_empty() {
+            return false;
+        }
         let running = |status: u32| status & (csts::READY | csts::FATAL | csts::SHUTDOWN_MASK) == csts::READY;
         flag.is_live() && self.status().is_some_and(running)
     }

@@ -201,6 +201,12 @@ pub enum Event {
     Dead(Failure),
 }
 
+impl Event {
+    const fn is_about_a_command(&self) -> bool {
+        matches!(self, Self::Failed { .. } | Self::Retried { .. } | Self::Late { .. } | Self::Protocol(_))
+    }
+}
+
 impl fmt::Display for Event {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -230,6 +236,9 @@ impl fmt::Display for Event {
 
 /// How many events are kept.
 const KEPT: usize = 32;
+/// How many of these places are for events about the controller: single commands may fail by the hundreds, and then
+/// the reset that ends it must not go unsaid.
+const RESERVED: usize = 12;
 
 /// The latest events that nobody has asked for yet.
 pub(crate) struct Events {
@@ -246,8 +255,9 @@ impl Events {
 
     /// Keeps an event; the first ones are worth more than the last ones, so a full ring takes no more.
     pub(crate) fn push(&mut self, event: Event) {
+        let limit = if event.is_about_a_command() { KEPT - RESERVED } else { KEPT };
         match self.ring.get_mut((self.next + self.count) % KEPT) {
-            Some(place) if self.count < KEPT => {
+            Some(place) if self.count < limit => {
                 *place = Some(event);
                 self.count += 1;
             }
@@ -255,7 +265,7 @@ impl Events {
         }
     }
 
-    /// The oldest event, and how many were lost before the next.
+    /// The oldest event.
     pub(crate) fn pop(&mut self) -> Option<Event> {
         let event = self.ring.get_mut(self.next).and_then(Option::take)?;
         self.next = (self.next + 1) % KEPT;
@@ -287,6 +297,18 @@ mod tests {
         assert_eq!(events.pop(), None);
         events.push(Event::Aborting);
         assert_eq!(events.pop(), Some(Event::Aborting));
+    }
+
+    #[test]
+    fn many_failures_do_not_drown_the_reset_that_ends_them() {
+        let mut events = Events::new();
+        for _ in 0..100 {
+            events.push(Event::Protocol("test"));
+        }
+        events.push(Event::ResetBegun(ResetReason::Protocol));
+        let all: std::vec::Vec<_> = core::iter::from_fn(|| events.pop()).collect();
+        assert_eq!(all.len(), KEPT - RESERVED + 1);
+        assert_eq!(all.last(), Some(&Event::ResetBegun(ResetReason::Protocol)));
     }
 
     #[test]

@@ -158,8 +158,10 @@ impl<P: Platform> Engine<P> {
                 Some(_) => {}
             },
             Phase::Disabling { check_from, .. } if now < check_from => {}
-            Phase::Disabling { deadline, .. } => match self.status() {
+            Phase::Disabling { check_from, deadline } => match self.status() {
                 None => self.die(Cause::Gone),
+                // A fatal status goes with the reset, but need not. Where it stays it gets a moment to.
+                Some(status) if status & csts::FATAL != 0 && now < check_from.saturating_add(TIMEOUT_UNIT_NS) => {}
                 Some(status) if status & csts::READY == 0 => self.stopped(),
                 Some(_) if now >= deadline => self.die(Cause::TimedOut),
                 Some(_) => {}

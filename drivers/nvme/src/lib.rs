@@ -53,7 +53,7 @@ pub use attach::{AttachError, attach};
 pub use bytes::Text;
 pub use config::{Config, MAX_DEPTH, MAX_TRANSFER, Timeouts};
 pub use controller::Controller;
-pub use crash::CrashPort;
+pub use crash::{CrashController, CrashPort};
 pub use event::{Cause, CommandName, Event, Failure, ResetReason};
 pub use identify::{ControllerInfo, NamespaceInfo, NamespaceNames};
 pub use log_page::{Health, Log, LogKind, LoggedError, MAX_ERRORS};
