@@ -17,7 +17,10 @@ pub(crate) struct Sockets<'a> {
 /// Everything after the program's name.
 pub(crate) fn arguments(guest: &Guest, sockets: &Sockets<'_>, paused: bool) -> Result<Vec<OsString>> {
     let mut list = Arguments(Vec::new());
-    list.add(["-nodefaults", "-no-user-config", "-no-reboot", "-display", "none"]);
+    list.add(["-nodefaults", "-no-user-config", "-display", "none"]);
+    if !guest.restarts {
+        list.add(["-no-reboot"]);
+    }
     list.add(["-machine", guest.machine.name(), "-accel", &guest.accelerator]);
     list.add(["-m", &guest.memory_mib.to_string(), "-smp", &guest.cpus.to_string()]);
     list.socket("serial", sockets.serial)?;
@@ -25,6 +28,8 @@ pub(crate) fn arguments(guest: &Guest, sockets: &Sockets<'_>, paused: bool) -> R
     list.socket("control", sockets.control)?;
     list.add(["-mon", "chardev=control,mode=control"]);
     list.add(["-device", "isa-debug-exit,iobase=0xf4,iosize=4"]);
+    // Rests until the guest starts it.
+    list.add(["-device", "ib700", "-action", "watchdog=inject-nmi"]);
     list.program(guest);
     for (number, disk) in guest.disks.iter().enumerate() {
         list.disk(disk, &device_id(number))?;

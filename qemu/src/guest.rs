@@ -69,6 +69,8 @@ pub struct Guest {
     pub disks: Vec<Disk>,
     /// Time limit, after which QEMU is killed; `None` for a debugging session.
     pub time_limit: Option<Duration>,
+    /// Whether the machine starts anew when it is reset. Otherwise a reset ends QEMU.
+    pub restarts: bool,
     /// Whether the guest waits for a debugger on QEMU's usual port (`-s -S`).
     pub debug: bool,
     /// More arguments for QEMU.
@@ -95,6 +97,7 @@ impl Guest {
             command_line: String::new(),
             disks: Vec::new(),
             time_limit: Some(Duration::from_secs(60)),
+            restarts: false,
             debug: false,
             arguments: Vec::new(),
             echo: None,

@@ -54,6 +54,29 @@ fn a_guest_that_resets_itself_has_not_finished() {
 }
 
 #[test]
+fn a_machine_can_start_anew() {
+    let directory = TemporaryDirectory::new().unwrap();
+    let mut guest = tiny::guest(&directory, &[&tiny::print("a"), &tiny::triple_fault()]);
+    guest.restarts = true;
+    guest.start().unwrap().wait_for_serial("aaa").unwrap();
+
+    let mut guest = tiny::guest(&directory, &[&tiny::print("b")]);
+    guest.restarts = true;
+    let mut running = guest.start().unwrap();
+    running.wait_for_serial("b").unwrap();
+    running.qmp().reset().unwrap();
+    running.wait_for_serial("bb").unwrap();
+}
+
+#[test]
+fn a_watchdog_that_is_not_fed_raises_an_nmi() {
+    // mov al, 14; mov edx, 0x443; out dx, al: two seconds. Without a handler, the NMI becomes a triple fault.
+    let start = [0xb0, 14, 0xba, 0x43, 0x04, 0x00, 0x00, 0xee];
+    let report = run(|_| (), &[&start]);
+    assert_eq!(report.outcome, Outcome::Unexpected(0), "{report}");
+}
+
+#[test]
 fn a_killed_guest_has_not_finished() {
     let directory = TemporaryDirectory::new().unwrap();
     let guest = tiny::guest(&directory, &[&tiny::print("up")]).start().unwrap();
