@@ -77,6 +77,8 @@ impl Failure {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Phase {
+    /// To be reset by the first step.
+    Fresh,
     Ready,
     Resetting(Deadline),
     Configuring(Deadline),
@@ -119,9 +121,8 @@ pub(crate) struct Controller<P: Platform, T: Transport> {
 }
 
 impl<P: Platform, T: Transport> Controller<P, T> {
-    /// A device that has to be reset before it is of use.
-    pub(crate) fn new(platform: P, transport: T, timeouts: Timeouts) -> Self {
-        let phase = Phase::Dead(Failure::new(ErrorKind::NotReady, "not started"));
+    /// A device that is left alone for now.
+    pub(crate) fn new(platform: P, transport: T, timeouts: Timeouts, phase: Phase) -> Self {
         let transport = ManuallyDrop::new(transport);
         Self { platform, transport, timeouts, phase, features: Features::empty() }
     }
@@ -139,7 +140,7 @@ impl<P: Platform, T: Transport> Controller<P, T> {
         match self.phase {
             Phase::Resetting(deadline) => self.await_reset(deadline),
             Phase::Configuring(deadline) => self.configure(deadline, queues, prepare),
-            Phase::Ready | Phase::Dead(_) => Step::Waiting,
+            Phase::Fresh | Phase::Ready | Phase::Dead(_) => Step::Waiting,
         }
     }
 

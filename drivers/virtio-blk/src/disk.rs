@@ -10,13 +10,14 @@ use crate::port::{Counters, Port};
 
 /// A virtio-blk device.
 ///
-/// [`open`] starts its initialisation; it goes on in [`poll`](BlockDevice::poll), and the state is `Recovering` until it ends. Before that the
+/// It is initialised by [`poll`](BlockDevice::poll), and its state is `Recovering` until that has ended. Before that the
 /// [`geometry`](BlockDevice::geometry) is that of an empty, read-only disk.
 pub struct Disk<P: Platform, T: Transport>(Port<P, T>);
 
-/// Starts a device: returns the disk and, with memory and a transport of its own, its crash port.
+/// Makes a disk of a device and, with memory and a transport of its own, its crash port.
 ///
-/// The two transports must be separate handles of the same device. Nothing is waited for.
+/// The two transports must be separate handles of the same device. The device is not touched yet, so that a crash in its
+/// initialisation finds the crash port in place.
 ///
 /// Returns `None` when there is not enough DMA memory: 40 KiB are used, up to 240 KiB for a
 /// legacy device with long queues.
@@ -28,10 +29,9 @@ pub fn open<P: Platform, T: Transport>(
     // The lengths that a legacy device insists on; they are constant as long as it exists.
     let requests = transport.max_queue_size(crate::controller::REQUEST_QUEUE);
     let spare = transport.max_queue_size(crate::controller::SPARE_QUEUE);
-    let mut crash = Port::new(platform.clone(), crash_transport, Timeouts::CRASH, requests.max(spare), None)?;
+    let mut crash = Port::new(platform.clone(), crash_transport, requests.max(spare), None)?;
     crash.stand_by();
-    let mut disk = Port::new(platform, transport, Timeouts::DEFAULT, requests, Some(crash.queue_memory()))?;
-    disk.recover();
+    let disk = Port::new(platform, transport, requests, Some(crash.queue_memory()))?;
     Some((Disk(disk), CrashPort(crash)))
 }
 

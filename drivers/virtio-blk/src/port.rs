@@ -64,18 +64,13 @@ pub(crate) struct Port<P: Platform, T: Transport> {
 }
 
 impl<P: Platform, T: Transport> Port<P, T> {
-    /// A port that has to be recovered before use. `entries` is how long a queue the device offers.
-    pub(crate) fn new(
-        platform: P,
-        transport: T,
-        timeouts: Timeouts,
-        entries: u32,
-        spare: Option<QueueMemory>,
-    ) -> Option<Self> {
+    /// Sets aside memory for a device that is initialised by polling. `entries` is how long a queue the device offers, `spare` where
+    /// the crash port's queue is.
+    pub(crate) fn new(platform: P, transport: T, entries: u32, spare: Option<QueueMemory>) -> Option<Self> {
         let room = Shape::room_for(entries, transport.requires_legacy_layout());
         let queue = SplitQueue::allocate(&platform, room)?;
         Some(Self {
-            controller: Controller::new(platform, transport, timeouts),
+            controller: Controller::new(platform, transport, Timeouts::DEFAULT, Phase::Fresh),
             queue,
             number: REQUEST_QUEUE,
             spare,
@@ -91,7 +86,13 @@ impl<P: Platform, T: Transport> Port<P, T> {
 
     /// Makes it a crash port: to be recovered, or armed, before use.
     pub(crate) fn stand_by(&mut self) {
-        self.why = "the device has to be recovered first";
+        self.dismiss(Failure::new(ErrorKind::NotReady, "the device has to be recovered first"));
+        self.controller.timeouts = Timeouts::CRASH;
+    }
+
+    fn dismiss(&mut self, failure: Failure) {
+        self.controller.phase = Phase::Dead(failure);
+        self.why = failure.why;
     }
 
     pub(crate) fn queue_memory(&self) -> QueueMemory {
@@ -129,11 +130,7 @@ impl<P: Platform, T: Transport> Port<P, T> {
                 self.controller.phase = Phase::Ready;
                 self.why = "a spare queue is set up";
             }
-            None => {
-                let why = "the device has no queue to spare";
-                self.controller.phase = Phase::Dead(Failure::new(ErrorKind::NotReady, why));
-                self.why = why;
-            }
+            None => self.dismiss(Failure::new(ErrorKind::NotReady, "the device has no queue to spare")),
         }
     }
 
@@ -156,7 +153,7 @@ impl<P: Platform, T: Transport> Port<P, T> {
     pub(crate) fn state(&self) -> State {
         match self.controller.phase {
             Phase::Ready => State::Ready,
-            Phase::Resetting(_) | Phase::Configuring(_) => State::Recovering,
+            Phase::Fresh | Phase::Resetting(_) | Phase::Configuring(_) => State::Recovering,
             Phase::Dead(failure) => State::Dead(failure.error),
         }
     }
@@ -345,6 +342,9 @@ impl<P: Platform, T: Transport> Port<P, T> {
 
     /// One step of a recovery.
     fn advance(&mut self) {
+        if self.controller.phase == Phase::Fresh {
+            return self.recover();
+        }
         let queues = Queues { requests: self.queue.memory(), spare: self.spare };
         let queue = &mut self.queue;
         match self.controller.step(queues, |shape| queue.reset(shape)) {

@@ -2,4 +2,11 @@
 
 mod model;
 
+mod completions;
+mod initialisation;
+mod probe;
+mod queues;
+mod takeover;
+mod threads;
+mod timeouts;
 mod transports;

@@ -65,6 +65,8 @@ pub(crate) struct Device {
     /// What the driver did that it must not do.
     pub(crate) violations: Vec<String>,
     pub(crate) resets: u32,
+    /// The number of queue 0's doorbell; the others follow.
+    pub(crate) first_doorbell: u16,
 }
 
 pub(crate) const READ_ONLY: u64 = 1 << 5;
@@ -110,6 +112,7 @@ impl Device {
             notifications: Vec::new(),
             violations: Vec::new(),
             resets: 0,
+            first_doorbell: 0,
         };
         device.set_config(0, &SECTORS.to_le_bytes());
         device.set_config(20, &512_u32.to_le_bytes());
@@ -233,6 +236,11 @@ impl Device {
         }
     }
 
+    /// Whether a request is available that was not taken.
+    pub(crate) fn has_available(&self, index: usize) -> bool {
+        self.word16(self.queues[index].available + 2) != self.queues[index].taken
+    }
+
     fn decode(&mut self, index: usize, head: u16) -> Result<Job, String> {
         let queue = &self.queues[index];
         if u32::from(head) >= queue.size {
@@ -295,24 +303,25 @@ impl Device {
     /// Moves the data of a request.
     pub(crate) fn perform(&mut self, job: &Job) -> (u8, u32) {
         let start = usize::try_from(job.sector).unwrap_or(usize::MAX).saturating_mul(512);
+        let range = |len: u32| start..start.saturating_add(len as usize);
         match (job.kind, job.data) {
-            (0, Some((address, len, true))) => match self.disk.get(start..start + len as usize) {
+            (0, Some((address, len, true))) => match self.disk.get(range(len)) {
                 Some(bytes) => (u8::from(self.bus.write(address, bytes).is_err()), len + 1),
                 None => (1, 1),
             },
-            (1, Some((address, len, false))) if self.offered & READ_ONLY == 0 => {
-                match self.disk.get_mut(start..start + len as usize) {
-                    Some(bytes) => (u8::from(self.bus.read(address, bytes).is_err()), 1),
-                    None => (1, 1),
-                }
-            }
+            (1, Some((address, len, false))) if self.offered & READ_ONLY == 0 => match self.disk.get_mut(range(len)) {
+                Some(bytes) => (u8::from(self.bus.read(address, bytes).is_err()), 1),
+                None => (1, 1),
+            },
             (4, None) => (if self.accepted & FLUSH == 0 { 2 } else { 0 }, 1),
             (11 | 13, Some((address, 16, false))) => {
                 let mut bytes = [0; 16];
                 let _ = self.bus.read(address, &mut bytes);
-                let from = u64::from_le_bytes(bytes[..8].try_into().expect("8 bytes")) as usize * 512;
-                let len = u32::from_le_bytes(bytes[8..12].try_into().expect("4 bytes")) as usize * 512;
-                match self.disk.get_mut(from..from + len) {
+                let len = u32::from_le_bytes(bytes[8..12].try_into().expect("4 bytes")).saturating_mul(512);
+                if bytes[..8] != job.sector.to_le_bytes() {
+                    self.violation("segment and header differ");
+                }
+                match self.disk.get_mut(range(len)) {
                     Some(bytes) => {
                         bytes.fill(0);
                         (0, 1)

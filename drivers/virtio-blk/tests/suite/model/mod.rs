@@ -14,7 +14,7 @@ use virtio_blk::transport::{AnyTransport, LegacyPci, Mmio};
 use virtio_blk::{CrashPort, Disk};
 
 pub(crate) use config_space::FakeConfig;
-pub(crate) use device::Device;
+pub(crate) use device::*;
 pub(crate) use registers::{Kind, RegisterFile};
 
 /// Where the model's registers are on the bus.

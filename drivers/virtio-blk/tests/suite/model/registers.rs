@@ -85,7 +85,7 @@ impl RegisterFile {
             (0x15, 1) => self.device.generation.into(),
             (0x18, 2) => self.queue().map_or(0, |queue| if queue.size > 0 { queue.size } else { queue.max }).into(),
             (0x1C, 2) => self.queue().is_some_and(|queue| queue.enabled).into(),
-            (0x1E, 2) => self.queue_select as u64,
+            (0x1E, 2) => self.queue_select as u64 + u64::from(self.device.first_doorbell),
             (0x2000.., _) => self.config(offset - 0x2000, bytes),
             _ => {
                 self.device.violation(format!("read of {bytes} at {offset:#x}"));
