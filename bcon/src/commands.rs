@@ -2,9 +2,14 @@
 
 mod cat;
 mod crash;
+mod extents;
+mod fleet;
 mod format;
 mod list;
+mod manual;
 mod select;
+mod tail;
+mod verify;
 
 use crate::cli::{Cli, Command};
 use anyhow::Result;
@@ -48,7 +53,11 @@ fn run(command: &Command) -> Result<u8> {
         Command::List(args) => list::run(args),
         Command::Cat(args) => cat::run(args),
         Command::Crash(args) => crash::run(args),
-        _ => anyhow::bail!("not yet"),
+        Command::Tail(args) => tail::run(args),
+        Command::Verify(args) => verify::run(args),
+        Command::Extents(args) => extents::run(args),
+        Command::Completions(args) => manual::completions(args),
+        Command::Man(args) => manual::pages(args),
     }
 }
 

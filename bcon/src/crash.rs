@@ -39,14 +39,21 @@ impl Crash {
 
     /// What is wrong with it, in words; `None` if it is whole.
     pub fn damage(&self) -> Option<String> {
-        let Verdict::Damaged(damage) = self.verdict else { return None };
-        Some(match damage {
-            Damage::BadBegin => "its first line cannot be read".to_owned(),
-            Damage::NoEnd => "it has no last line: the machine died while it was written".to_owned(),
-            Damage::BadEnd => "its last line cannot be read".to_owned(),
-            Damage::LineCount(lines) => format!("it has {lines} lines, not as many as its last line says"),
-            Damage::Checksum(crc) => format!("its checksum is {crc:08x}, not that of its last line"),
-        })
+        (!self.is_whole()).then(|| damage_in_words(self.verdict))
+    }
+}
+
+/// What is wrong with a crash record.
+pub(crate) fn damage_in_words(verdict: Verdict) -> String {
+    match verdict {
+        Verdict::Whole => "nothing".to_owned(),
+        Verdict::Damaged(Damage::BadBegin) => "its first line cannot be read".to_owned(),
+        Verdict::Damaged(Damage::NoEnd) => "it has no last line: the machine died while it was written".to_owned(),
+        Verdict::Damaged(Damage::BadEnd) => "its last line cannot be read".to_owned(),
+        Verdict::Damaged(Damage::LineCount(lines)) => {
+            format!("it has {lines} lines, not as many as its last line says")
+        }
+        Verdict::Damaged(Damage::Checksum(crc)) => format!("its checksum is {crc:08x}, not that of its last line"),
     }
 }
 

@@ -94,8 +94,28 @@ pub struct Lines<'a> {
     /// Whether what is held was given out.
     held_is_done: bool,
     tile: u32,
-    boot: Option<u32>,
+    course: Course,
+}
+
+/// What earlier lines say about those that follow.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Course {
+    pub(crate) boot: Option<u32>,
     in_crash: bool,
+}
+
+impl Course {
+    /// Takes the next line in, of a console of so many tiles.
+    pub(crate) fn line<'l>(&mut self, bytes: &'l [u8], tile: u32, tiles: u64) -> Line<'l> {
+        let mark = Mark::parse(bytes, tiles);
+        if let Some(Mark::Boot { boot, .. } | Mark::Tile { boot, .. }) = mark {
+            self.boot = Some(boot);
+        }
+        // A record that lacks its end is over where the log goes on.
+        let in_crash = bytes.starts_with(BEGIN) || (self.in_crash && !bytes.starts_with(b"["));
+        self.in_crash = in_crash && !bytes.starts_with(END);
+        Line { bytes, boot: self.boot, tile, in_crash, mark }
+    }
 }
 
 /// Where the next line's bytes are.
@@ -113,7 +133,7 @@ impl<'a> Lines<'a> {
     /// The log's lines at some runs of positions, 0 being the oldest.
     pub fn over(log: &'a Log, ranges: impl IntoIterator<Item = Range<u64>>) -> Self {
         let tiles = Tiles::over(log, ranges);
-        Self { tiles, at: 0, held: vec![], held_is_done: false, tile: 0, boot: None, in_crash: false }
+        Self { tiles, at: 0, held: vec![], held_is_done: false, tile: 0, course: Course::default() }
     }
 
     /// What was damaged up to now.
@@ -128,15 +148,7 @@ impl<'a> Lines<'a> {
             Source::Tile(range) => self.tiles.text().get(range).unwrap_or_default(),
             Source::Held => &self.held,
         };
-        let mark = Mark::parse(bytes, self.tiles.log().tiles);
-        if let Some(Mark::Boot { boot, .. } | Mark::Tile { boot, .. }) = mark {
-            self.boot = Some(boot);
-        }
-        let begins_crash = bytes.starts_with(BEGIN);
-        // A record that lacks its end is over where the log goes on.
-        let in_crash = begins_crash || (self.in_crash && !bytes.starts_with(b"["));
-        self.in_crash = in_crash && !bytes.starts_with(END);
-        Some(Line { bytes, boot: self.boot, tile, in_crash, mark })
+        Some(self.course.line(bytes, tile, self.tiles.log().tiles))
     }
 
     /// Where the next line is, and the tile that it ends in.
@@ -165,7 +177,7 @@ impl<'a> Lines<'a> {
             };
             self.at = 0;
             if piece.after_gap {
-                self.boot = tile_line_in(self.tiles.text(), self.tiles.log().tiles).map(|line| line.boot);
+                self.course.boot = tile_line_in(self.tiles.text(), self.tiles.log().tiles).map(|line| line.boot);
             }
             let tile = std::mem::replace(&mut self.tile, piece.position.tile);
             if piece.breaks_line && !self.held.is_empty() {

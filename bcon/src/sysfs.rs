@@ -20,9 +20,20 @@ impl SysDevice {
             return None;
         }
         let (major, minor) = split_device_number(metadata.rdev());
+        Self::by_number(major, minor)
+    }
+
+    /// The device with this number.
+    pub fn by_number(major: u64, minor: u64) -> Option<Self> {
         let number = format!("{major}:{minor}");
         let folder = fs::canonicalize(Path::new("/sys/dev/block").join(&number)).ok()?;
         Some(Self { number, folder })
+    }
+
+    /// Whether it is made of other devices or files, as device-mapper, RAID and loop devices are.
+    pub fn is_virtual(&self) -> bool {
+        let virtual_names = ["dm-", "md", "loop", "zram", "nbd", "drbd", "bcache", "ram"];
+        virtual_names.iter().any(|prefix| self.name().starts_with(prefix))
     }
 
     /// The kernel's name for it, such as `nvme0n1p2`.

@@ -1,10 +1,9 @@
 //! A tile's text: without its header, without pads, without what was never written.
 
 use crate::log::TILE;
-use blockconsole::format::HEADER_LEN;
 
 /// The least unit that is written, and that a pad ends with.
-const SECTOR: usize = 512;
+pub(crate) const SECTOR: usize = 512;
 
 /// Where a tile's text lies in its buffer, after [`clean`] has drawn it together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -15,17 +14,18 @@ pub(crate) struct Text {
     pub(crate) ends_line: bool,
 }
 
-/// Draws the text of a tile together, in place.
+/// Draws the text of a tile, or of its beginning, together in place.
 ///
 /// - A sector's end that consists of spaces and a newline is a pad; the spaces may begin in sectors before. It becomes
 ///   nothing after the end of a line, and a newline elsewhere.
 /// - NUL bytes were never written. They become nothing; a line that they cut short gets its newline.
 ///
-/// `in_line` says whether the tile begins in the middle of a line. A tile in which there is nothing to leave out, which is the
+/// `from` is where the text begins: after the header, or at a sector up to which it was taken before. `in_line` says whether
+/// it begins in the middle of a line. A tile in which there is nothing to leave out, which is the
 /// usual one, is only looked at.
-pub(crate) fn clean(tile: &mut [u8], in_line: bool) -> Text {
-    let mut draft = Draft { tile, start: HEADER_LEN, end: HEADER_LEN, in_line };
-    let mut at = HEADER_LEN;
+pub(crate) fn clean(tile: &mut [u8], from: usize, in_line: bool) -> Text {
+    let mut draft = Draft { tile, start: from, end: from, in_line };
+    let mut at = from;
     while at < draft.tile.len() {
         let rest = &draft.tile[at..];
         let written = memchr::memchr(0, rest).unwrap_or(rest.len());
@@ -88,4 +88,4 @@ impl Draft<'_> {
     }
 }
 
-const _: () = assert!(TILE.is_multiple_of(SECTOR) && HEADER_LEN + 2 <= SECTOR);
+const _: () = assert!(TILE.is_multiple_of(SECTOR));

@@ -113,7 +113,7 @@ impl<'a> Tiles<'a> {
             let follows = self.last.is_some_and(|last| self.log.follows(last, position));
             let continues = follows && !self.begins_boot();
             let breaks_line = self.in_line && !continues;
-            let Text { start, end, ends_line } = clean(&mut self.buffer, self.in_line && continues);
+            let Text { start, end, ends_line } = clean(&mut self.buffer, HEADER_LEN, self.in_line && continues);
             self.in_line = !ends_line;
             self.last = Some(position);
             self.text = start..end;
@@ -138,7 +138,7 @@ pub fn text_at(log: &Log, index: u64) -> Option<(Position, Vec<u8>)> {
     if !belongs(log, position, &buffer, &mut problems) {
         return None;
     }
-    let Text { start, end, .. } = clean(&mut buffer, false);
+    let Text { start, end, .. } = clean(&mut buffer, HEADER_LEN, false);
     buffer.truncate(end);
     buffer.drain(..start);
     Some((position, buffer))

@@ -1,7 +1,7 @@
 //! `bcon crash`: the last crash record, checked, with functions and lines.
 
 use super::select::boot_number;
-use super::{DAMAGED, DONE, FINDINGS, complain};
+use super::{DAMAGED, DONE, FINDINGS, complain, fleet};
 use crate::cli::{CrashArgs, Report};
 use crate::crash::record::Record;
 use crate::crash::symbols::{Symbols, build_id_of};
@@ -16,6 +16,9 @@ use std::io::{self, Write};
 use std::path::Path;
 
 pub(super) fn run(args: &CrashArgs) -> Result<u8> {
+    if args.all {
+        return fleet::run(args);
+    }
     let [path] = args.targets.as_slice() else { bail!("one target at a time, or --all for a summary of several") };
     let target = target::open(path)?;
     let log = Log::open(target.console(args.which.partition)?)?;

@@ -1,0 +1,178 @@
+//! Follows a log that is being written: new lines as they come, across tiles, wraps and boots, none of them twice.
+//!
+//! A block is written once. So there is new text where the last look found zeroes; and when the next tile has the header
+//! that it must have, the log has gone on there, be it because this tile is full or because the machine booted anew.
+
+use crate::lines::{Course, Line};
+use crate::log::{Log, TILE, tile_line_in};
+use crate::target::Console;
+use crate::text::{SECTOR, Text, clean};
+use anyhow::{Context, Result, bail};
+use blockconsole::format::{HEADER_LEN, Header, tile_start};
+use blockconsole::marks::Mark;
+use blockconsole::search::after;
+
+/// The most bytes of a line that wait for its end.
+const MAX_HELD: usize = 64 << 10;
+
+/// Follows a log from a position on.
+#[derive(Debug)]
+pub struct Follow {
+    console: Console,
+    log: Log,
+    tile: u32,
+    round: u32,
+    /// Bytes of the tile that were taken.
+    taken: usize,
+    buffer: Vec<u8>,
+    /// The beginning of a line that has no end yet.
+    held: Vec<u8>,
+    course: Course,
+}
+
+/// What a look at the disk found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Look {
+    /// Something: look again at once.
+    Something,
+    /// Nothing new.
+    Nothing,
+    /// The log came round and overtook the reader: lines were missed.
+    Overtaken,
+}
+
+impl Follow {
+    /// Begins at a position, 0 being the oldest tile, or at the newest tile where there is no such position.
+    pub fn new(console: &Console, log: Log, index: u64) -> Self {
+        let position = log.position(index);
+        let (tile, round) =
+            position.map_or((log.found.newest, log.found.newest_round), |position| (position.tile, position.round));
+        let (console, buffer, held, course) = (console.clone(), vec![0; TILE], vec![], Course::default());
+        Self { console, log, tile, round, taken: 0, buffer, held, course }
+    }
+
+    /// The log, as it was when it was opened.
+    pub fn log(&self) -> &Log {
+        &self.log
+    }
+
+    /// Looks for new text once, and gives each new line to `take`.
+    ///
+    /// # Errors
+    /// If the disk cannot be read, is another console's by now, or if `take` fails.
+    pub fn look(&mut self, mut take: impl FnMut(&Line<'_>) -> Result<()>) -> Result<Look> {
+        // In this order: what stands in this tile when the next one has been entered is all that it will ever have.
+        let next = self.next_tile()?;
+        let overwritten = self.header(self.tile)?.is_some_and(|header| header.round != self.round);
+        let found = !overwritten && self.take_new(next.is_some(), &mut take)?;
+        match next {
+            Some((tile, round)) => {
+                (self.tile, self.round, self.taken) = (tile, round, 0);
+                if self.log.tile_line(tile).is_some_and(|line| line.round != round) {
+                    // Carried over from an older round: the log goes on behind it.
+                    self.taken = TILE;
+                }
+                Ok(if overwritten { Look::Overtaken } else { Look::Something })
+            }
+            None if overwritten => {
+                self.log = Log::open(&self.console)?;
+                (self.tile, self.round, self.taken) = (self.log.found.newest, self.log.found.newest_round, 0);
+                self.held.clear();
+                Ok(Look::Overtaken)
+            }
+            None => Ok(if found { Look::Something } else { Look::Nothing }),
+        }
+    }
+
+    /// The tile and round after the current ones, if the log has entered them.
+    fn next_tile(&self) -> Result<Option<(u32, u32)>> {
+        let (tile, round) = after(self.tile, self.round, self.log.tiles);
+        Ok(self.header(tile)?.filter(|header| header.round == round).map(|_| (tile, round)))
+    }
+
+    /// A tile's header; `None` if there is none of this console.
+    fn header(&self, tile: u32) -> Result<Option<Header>> {
+        let mut block = [0; SECTOR];
+        self.read(tile, 0, &mut block)?;
+        let header = Header::decode(&block);
+        match header {
+            Some(header) if header.uuid != self.log.found.uuid && tile == self.tile => {
+                bail!("{} was formatted anew: it is console {:08x} now", self.log.name, header.uuid)
+            }
+            other => Ok(other.filter(|header| header.uuid == self.log.found.uuid)),
+        }
+    }
+
+    fn read(&self, tile: u32, offset: usize, buffer: &mut [u8]) -> Result<()> {
+        let read = self.log.medium.read_at(tile_start(tile) + offset as u64, buffer);
+        read.with_context(|| format!("{}: tile {tile} cannot be read", self.log.name))
+    }
+
+    /// Takes what was written to the tile since the last look; returns whether there was anything. `final_` says that nothing will
+    /// be written to it any more.
+    fn take_new(&mut self, final_: bool, take: &mut impl FnMut(&Line<'_>) -> Result<()>) -> Result<bool> {
+        if self.taken >= TILE {
+            return Ok(false);
+        }
+        let mut sector = [0; SECTOR];
+        self.read(self.tile, self.taken, &mut sector)?;
+        if sector[SECTOR - 1] == 0 && !final_ {
+            return Ok(false);
+        }
+        let mut buffer = std::mem::take(&mut self.buffer);
+        let read = self.read(self.tile, self.taken, &mut buffer[self.taken..]);
+        let end = if final_ { TILE } else { written_end(&buffer, self.taken) };
+        let taken = read.and_then(|()| self.take_text(&mut buffer[..end], take));
+        self.buffer = buffer;
+        taken?;
+        let found = end > self.taken;
+        self.taken = end;
+        Ok(found)
+    }
+
+    fn take_text(&mut self, tile: &mut [u8], take: &mut impl FnMut(&Line<'_>) -> Result<()>) -> Result<()> {
+        let from = self.taken.max(HEADER_LEN).min(tile.len());
+        let tiles = self.log.tiles;
+        if self.taken == 0 {
+            let first = tile[from..].split(|&byte| byte == b'\n').next().unwrap_or_default();
+            if matches!(Mark::parse(first, tiles), Some(Mark::Boot { .. })) && !self.held.is_empty() {
+                take(&self.course.line(&self.held, self.tile, tiles))?;
+                self.held.clear();
+            }
+            if self.course.boot.is_none() {
+                self.course.boot = tile_line_in(&tile[from..], tiles).map(|line| line.boot);
+            }
+        }
+        let Text { start, end, .. } = clean(tile, from, !self.held.is_empty());
+        let mut rest = &tile[start..end];
+        while let Some(len) = memchr::memchr(b'\n', rest) {
+            let (line, after) = rest.split_at(len);
+            rest = &after[1..];
+            if self.held.is_empty() {
+                take(&self.course.line(line, self.tile, tiles))?;
+            } else {
+                self.held.extend_from_slice(line);
+                take(&self.course.line(&self.held, self.tile, tiles))?;
+                self.held.clear();
+            }
+        }
+        self.held.extend_from_slice(rest);
+        if self.held.len() > MAX_HELD {
+            take(&self.course.line(&self.held, self.tile, tiles))?;
+            self.held.clear();
+        }
+        Ok(())
+    }
+}
+
+/// The end of what was written from a sector on. Trailing spaces are left for the next look: they may be the beginning of a pad.
+fn written_end(tile: &[u8], taken: usize) -> usize {
+    let mut end = taken;
+    while tile.get(end + SECTOR - 1).is_some_and(|&last| last != 0) {
+        end += SECTOR;
+    }
+    while end > taken && tile.get(end - 1) == Some(&b' ') {
+        end -= SECTOR;
+    }
+    end
+}
