@@ -121,6 +121,11 @@ impl Running {
         self.child.0.id()
     }
 
+    /// Sets another time limit: from now on.
+    pub fn limit(&mut self, limit: Duration) {
+        self.deadline = Some(Instant::now() + limit);
+    }
+
     /// Waits until the guest has printed `text`.
     ///
     /// # Errors

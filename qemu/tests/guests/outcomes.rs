@@ -40,7 +40,11 @@ fn every_machine_runs_a_guest() {
 
 #[test]
 fn a_guest_that_hangs_is_ended_by_its_time_limit() {
-    let report = run(|guest| guest.time_limit = Some(Duration::from_millis(700)), &[&tiny::print("a")]);
+    let directory = TemporaryDirectory::new().unwrap();
+    let mut guest = tiny::guest(&directory, &[&tiny::print("a")]).start().unwrap();
+    guest.wait_for_serial("a").unwrap();
+    guest.limit(Duration::from_millis(10));
+    let report = guest.wait().unwrap();
     assert_eq!(report.outcome, Outcome::TimedOut, "{report}");
     assert_eq!(report.serial, b"a");
     assert!(report.registers.as_deref().is_some_and(|registers| registers.contains("EIP=")), "{report}");
@@ -114,9 +118,10 @@ fn a_guest_does_not_outlive_its_owner() {
 #[test]
 fn waiting_for_words_that_never_come_fails() {
     let directory = TemporaryDirectory::new().unwrap();
-    let mut guest = tiny::guest(&directory, &[&tiny::print("hello")]);
-    guest.time_limit = Some(Duration::from_millis(700));
-    let error = guest.start().unwrap().wait_for_serial("goodbye").unwrap_err().to_string();
+    let mut guest = tiny::guest(&directory, &[&tiny::print("hello")]).start().unwrap();
+    guest.wait_for_serial("hello").unwrap();
+    guest.limit(Duration::from_millis(10));
+    let error = guest.wait_for_serial("goodbye").unwrap_err().to_string();
     assert!(error.contains("hello"), "{error}");
 }
 
