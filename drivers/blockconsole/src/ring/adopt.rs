@@ -1,14 +1,13 @@
 //! Taking over the ring that a previous boot left in memory.
 
 use super::Ring;
-use super::identity::{RingIdentity, Title};
-use super::layout::Layout;
+use super::identity::RingIdentity;
 use super::reader::{Cursor, Found, Next};
 use super::record::{Record, RecordBuffer};
 use crate::sync::{AtomicU64, Ordering};
 use core::fmt;
 
-/// Why there is no ring to adopt.
+/// Why there is no ring in some memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NotAdopted {
     /// The memory is too small for a ring.
@@ -34,7 +33,7 @@ impl core::error::Error for NotAdopted {}
 /// The counters are only believed if they agree with the records.
 pub struct Adopted<'a> {
     ring: Ring<'a>,
-    /// Sequence numbers from here to `end` are what may be there: at most a lap.
+    /// Sequence numbers from here to `end` are what may be there: at most two laps.
     first: u64,
     end: u64,
 }
@@ -50,11 +49,13 @@ pub struct Tally {
 
 impl<'a> Adopted<'a> {
     pub(super) fn find(words: &'a [AtomicU64]) -> Result<Self, NotAdopted> {
-        let layout = Layout::new(words).ok_or(NotAdopted::TooSmall)?;
-        let title = Title::load(&layout).ok_or(NotAdopted::NoIdentity)?;
-        let ring = Ring { layout, title, key: title.key() };
-        let end = ring.find_end(layout.begun.load(Ordering::Relaxed));
-        Ok(Self { ring, first: end.saturating_sub(layout.slot_count()), end })
+        let ring = Ring::attach(words)?;
+        let begun = ring.written();
+        let proven = ring.find_end(begun);
+        // Records that were begun after the last whole one are lost, but they did exist, if the counter can be believed.
+        let is_likely = begun.checked_sub(proven).is_some_and(|unfinished| unfinished <= ring.capacity());
+        let end = if is_likely { begun } else { proven };
+        Ok(Self { ring, first: proven.saturating_sub(ring.capacity()), end })
     }
 
     /// Whose ring it was.
@@ -144,12 +145,11 @@ impl Ring<'_> {
         matches!(self.copy(sequence, scratch), Found::Whole { .. })
     }
 
-    /// The sequence number after the last record that was begun, from what the memory holds.
+    /// The sequence number after the newest whole record.
     fn find_end(&self, begun: u64) -> u64 {
         let slots = self.layout.slot_count();
         let mut scratch = RecordBuffer::new();
-        // Counts as far as a whole record proves it. The counter tells where to look first, so that usually
-        // one record is all that has to be summed up.
+        // The counter tells where to look first, so that usually one record is all that has to be summed up.
         let mut proven = (0..slots.min(16))
             .filter_map(|back| begun.checked_sub(back))
             .find(|end| end.checked_sub(1).is_some_and(|newest| self.is_whole(newest, &mut scratch)))
@@ -157,11 +157,107 @@ impl Ring<'_> {
         for index in 0..slots {
             let Some(slot) = self.layout.slot(index) else { continue };
             let end = slot.state.load(Ordering::Relaxed);
-            if end > proven && end < u64::MAX && self.is_whole(end - 1, &mut scratch) {
+            if end > proven && self.is_whole(end - 1, &mut scratch) {
                 proven = end;
             }
         }
-        // Records that were begun after the last whole one are lost, but they did exist, if the counter can be believed.
-        if begun.checked_sub(proven).is_some_and(|unfinished| unfinished <= slots) { begun } else { proven }
+        proven
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    extern crate std;
+    use super::super::checksum::Checksum;
+    use super::super::record::{MAX_TARGET, MAX_TEXT, Meta};
+    use super::super::writer::bind;
+    use super::*;
+    use crate::level::Level;
+    use std::vec::Vec;
+    use std::{format, vec};
+
+    const IDENTITY: RingIdentity = RingIdentity { boot_id: 1, build_id: [0; 20], boot_seconds: 0 };
+
+    /// Puts a record into the memory as no writer would, with a checksum that fits.
+    fn forge(ring: &Ring<'_>, sequence: u64, position: u64, meta: Meta, words: &[u64]) {
+        let (straight, wrapped) = ring.layout.data(position);
+        let mut checksum = Checksum::new(ring.key);
+        for (cell, word) in straight.iter().chain(wrapped).zip(words) {
+            cell.store(*word, Ordering::Relaxed);
+            checksum.push(*word);
+        }
+        let slot = ring.layout.slot(sequence).unwrap();
+        slot.position.store(position, Ordering::Relaxed);
+        slot.meta.store(meta.encode(), Ordering::Relaxed);
+        slot.checksum.store(bind(checksum, meta, position, sequence), Ordering::Relaxed);
+        slot.state.store(sequence.wrapping_add(1), Ordering::Relaxed);
+    }
+
+    fn meta(target_len: usize, text_len: usize) -> Meta {
+        Meta { text_len, target_len, level: Level::Info, truncated: false, cpu: 0 }
+    }
+
+    fn read_all(adopted: &Adopted<'_>) -> Vec<(u64, std::string::String)> {
+        let mut cursor = adopted.cursor_oldest();
+        let mut scratch = RecordBuffer::new();
+        let mut all = vec![];
+        loop {
+            match adopted.next(&mut cursor, &mut scratch) {
+                Next::Record(record) => all.push((record.sequence, format!("{}|{}", record.target, record.text))),
+                Next::Lost(_) => {}
+                _ => return all,
+            }
+        }
+    }
+
+    #[test]
+    fn forged_records_do_no_harm() {
+        let memory: Vec<AtomicU64> = (0..1_000).map(|_| AtomicU64::new(0)).collect();
+        // Invalid UTF-8, and a target that ends inside a character.
+        let ring = Ring::create(&memory, IDENTITY).unwrap();
+        forge(&ring, 3, 0, meta(1, 7), &[0, u64::from_le_bytes(*b"\xff\xc3abc\xe2\x82!")]);
+        forge(&ring, 4, 90, meta(1, 7), &[0, u64::from_le_bytes("éabcdé".as_bytes().try_into().unwrap())]);
+        let adopted = Ring::adopt(&memory).unwrap();
+        assert_eq!(read_all(&adopted), [(3, "?|?abc??!".into()), (4, "|éabcdé".into())]);
+        assert_eq!((adopted.written(), adopted.tally(adopted.cursor_at(0)).lost), (5, 3));
+        // The last sequence numbers of all, and a position beyond the end.
+        for sequence in [u64::MAX - 1, u64::MAX] {
+            let ring = Ring::create(&memory, IDENTITY).unwrap();
+            ring.layout.begun.store(u64::MAX, Ordering::Relaxed);
+            forge(&ring, sequence, u64::MAX, meta(0, 8), &[0, u64::from_le_bytes(*b"the end.")]);
+            let adopted = Ring::adopt(&memory).unwrap();
+            // The state of the very last would be 0, which means that there is none.
+            let expected = if sequence == u64::MAX { vec![] } else { vec![(sequence, "|the end.".into())] };
+            assert_eq!(read_all(&adopted), expected);
+        }
+        // Longer than the ring allows, or than a record may be.
+        for (target_len, text_len) in [(0, MAX_TEXT), (MAX_TARGET, 0xfff), (0x7f, 0)] {
+            let ring = Ring::create(&memory[..200], IDENTITY).unwrap();
+            forge(&ring, 0, 0, meta(target_len, text_len), &[7; 100]);
+            assert_eq!(read_all(&Ring::adopt(&memory[..200]).unwrap()), []);
+        }
+    }
+
+    #[test]
+    fn a_live_reader_survives_the_same() {
+        let memory: Vec<AtomicU64> = (0..200).map(|_| AtomicU64::new(0)).collect();
+        let ring = Ring::create(&memory, IDENTITY).unwrap();
+        ring.layout.begun.store(u64::MAX, Ordering::Relaxed);
+        ring.layout.reserved.store(u64::MAX - 2, Ordering::Relaxed);
+        forge(&ring, u64::MAX - 1, u64::MAX - 3, meta(0, 0), &[1]);
+        let mut scratch = RecordBuffer::new();
+        let mut cursor = ring.cursor_at(0);
+        for _ in 0..100 {
+            if ring.next(&mut cursor, &mut scratch, crate::ring::Patience::Crash) == Next::Empty {
+                break;
+            }
+        }
+        // Counters that are about to overflow only make the log useless, and nothing else.
+        for _ in 0..40 {
+            let header = crate::ring::RecordHeader { time_ns: 0, cpu: 0, level: Level::Info };
+            ring.write(header, "t", format_args!("{}", 1));
+            ring.next(&mut cursor, &mut scratch, crate::ring::Patience::Wait);
+            let _ = ring.cursor_oldest();
+        }
     }
 }

@@ -175,6 +175,16 @@ impl<'a> Ring<'a> {
         self.title.store(&self.layout);
     }
 
+    /// Makes another handle to a ring that is in use in this memory, such as one that the loader made and wrote to.
+    ///
+    /// # Errors
+    /// If there is none.
+    pub fn attach(words: &'a [AtomicU64]) -> Result<Self, NotAdopted> {
+        let layout = Layout::new(words).ok_or(NotAdopted::TooSmall)?;
+        let title = Title::load(&layout).ok_or(NotAdopted::NoIdentity)?;
+        Ok(Self { layout, title, key: title.key() })
+    }
+
     /// Looks for a ring that a previous boot left in this memory.
     ///
     /// # Errors
