@@ -100,6 +100,7 @@ pub fn settle(deadline_ns: u64) {
     loop {
         pump();
         tick::alive();
+        serial_log::pump_share();
         let settled = {
             let consoles = CONSOLES.lock();
             consoles.starting.is_empty()
@@ -204,7 +205,7 @@ impl Consoles {
         let running = &mut self.running;
         let places = scan::find_consoles(&name, &mut disk, &settings, || {
             tick::alive();
-            serial_log::pump();
+            serial_log::pump_share();
             running.iter_mut().for_each(|running| running.pump(ring));
         });
         if places.is_empty() {

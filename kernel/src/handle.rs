@@ -69,13 +69,14 @@ impl Kernel {
         if let Some(plan) = &self.plan {
             plan.poll();
         }
-        serial_log::pump();
         consoles::pump();
+        serial_log::pump_share();
     }
 
     /// Pumps, and sleeps until the next interrupt when there is nothing to do.
     pub fn wait(&mut self) {
         self.pump();
+        serial_log::pump_for(IDLE_SERIAL_NS);
         cpu::wait_for_interrupt();
     }
 
@@ -124,6 +125,8 @@ impl Kernel {
     }
 }
 
+/// How long an idle program lets the serial port send at a time.
+const IDLE_SERIAL_NS: u64 = 5_000_000;
 /// How long the start of disks may take before the program goes on without them.
 const SETTLE_NS: u64 = 5_000_000_000;
 /// How long the last lines may take to become durable at the end of a run.

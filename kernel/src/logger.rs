@@ -41,7 +41,7 @@ impl Log for RingLogger {
             log::Level::Trace => Level::Trace,
         };
         ring.write(RecordHeader { time_ns: clock::now_ns(), cpu: 0, level }, record.target(), *record.args());
-        serial_log::pump();
+        serial_log::on_record();
     }
 
     fn flush(&self) {}

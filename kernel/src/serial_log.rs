@@ -1,12 +1,12 @@
 //! The log on the serial port: whole lines, by a cursor of its own in the record ring.
 //!
-//! Sending never waits: what the port does not take now, it gets at the next log call, pump or tick. Whoever logs while somebody
-//! else is sending leaves the line to them. The crash path takes the port over, from the first line on that is not out
-//! as a whole.
+//! The port is slow, emulated ones in particular, so it gets what time is left: a log call leaves its line to the next
+//! pump or tick, which send for a bounded time. Whoever floods the log finds `*** n lines left out ***` here, and
+//! all lines on the disks. The crash path takes the port over, from the first line on that is not out as a whole.
 
 use crate::arch::clock;
 use crate::arch::serial::SerialPort;
-use crate::logger;
+use crate::{logger, tick};
 use blockconsole::line::{MAX_LINE, format_line};
 use blockconsole::ring::{Cursor, Next, Patience, RecordBuffer, Ring};
 use core::fmt::{self, Write};
@@ -22,7 +22,15 @@ static ACKNOWLEDGE: AtomicU64 = AtomicU64::new(0);
 
 static ECHO: Mutex<Option<Echo>> = Mutex::new(None);
 
-/// How long [`flush`] waits for a port that takes nothing.
+/// The port gets one in so many parts of a busy program's time.
+const SHARE: u64 = 5;
+/// How long it sends at a time.
+const SLICE_NS: u64 = 500_000;
+/// When it may send again.
+static SHARE_FROM: AtomicU64 = AtomicU64::new(0);
+/// Lines that are still shown at the end of a run, or after a crash, if the port is behind.
+const LAST_LINES: u64 = 200;
+/// How long [`Echo::flush`] waits for a port that takes nothing.
 const STALL_NS: u64 = 1_000_000_000;
 /// Tries to send, where there is no clock yet.
 const PATIENCE: u32 = 1_000_000;
@@ -40,6 +48,7 @@ pub struct Echo {
     len: usize,
     sent: usize,
     acknowledged: u64,
+    left_out: u64,
 }
 
 /// How far an [`Echo`] got.
@@ -61,21 +70,32 @@ pub fn start() -> bool {
     true
 }
 
-/// Sends what the port takes now. Never waits, and does nothing while somebody else is sending.
-pub fn pump() {
+/// Sends for at most so many nanoseconds, less if the port is busy or there is nothing to send. Does nothing while
+/// somebody else is sending.
+pub fn pump_for(limit_ns: u64) {
     if let Some(mut echo) = ECHO.try_lock()
         && let Some(echo) = echo.as_mut()
     {
-        echo.pump();
+        echo.pump_until(clock::now_ns().saturating_add(limit_ns));
         NEXT.store(echo.first_unsent(), Ordering::Relaxed);
         MIDLINE.store(echo.sent != 0, Ordering::Relaxed);
     }
 }
 
-/// Sends everything, and gives up when the port takes nothing for a second.
-pub fn flush() {
-    if let Some(echo) = ECHO.lock().as_mut() {
-        echo.flush(u64::MAX);
+/// Sends if the port has not used up its share of the time: for the main loop of a busy program.
+pub fn pump_share() {
+    let start = clock::now_ns();
+    if start >= SHARE_FROM.load(Ordering::Relaxed) {
+        pump_for(SLICE_NS);
+        let end = clock::now_ns();
+        SHARE_FROM.store(end.saturating_add((end - start).saturating_mul(SHARE - 1)), Ordering::Relaxed);
+    }
+}
+
+/// A line has been logged: sends it at once as long as nobody else would, which is before the tick is started.
+pub(crate) fn on_record() {
+    if !tick::is_running() {
+        pump_for(u64::MAX);
     }
 }
 
@@ -84,9 +104,10 @@ pub fn acknowledge(sequence: u64) {
     ACKNOWLEDGE.store(sequence, Ordering::Relaxed);
 }
 
-/// Sends everything, then one more line that is not part of the log.
+/// Sends everything but what is far behind, then one more line that is not part of the log.
 pub fn say(text: fmt::Arguments<'_>) {
     if let Some(echo) = ECHO.lock().as_mut() {
+        echo.catch_up();
         echo.say_all(text, u64::MAX);
     }
 }
@@ -126,6 +147,7 @@ pub unsafe fn take_over() -> Option<Echo> {
     if MIDLINE.load(Ordering::Relaxed) {
         echo.end_line();
     }
+    echo.catch_up();
     Some(echo)
 }
 
@@ -133,18 +155,25 @@ impl Echo {
     fn new(port: SerialPort, ring: &'static Ring<'static>, cursor: Cursor, patience: Patience) -> Self {
         let line = [0; MAX_LINE + LINE_END.len()];
         let scratch = RecordBuffer::new();
-        Self { port, ring, cursor, patience, scratch, line, len: 0, sent: 0, acknowledged: 0 }
+        Self { port, ring, cursor, patience, scratch, line, len: 0, sent: 0, acknowledged: 0, left_out: 0 }
     }
 
-    /// Sends what the port takes now.
-    pub fn pump(&mut self) -> Progress {
-        loop {
-            if !self.send() {
+    /// Sends what the port takes, until a time of the kernel's clock.
+    pub fn pump_until(&mut self, until_ns: u64) -> Progress {
+        while self.sent < self.len || self.next_line() {
+            if !self.send_some() || clock::now_ns() >= until_ns {
                 return Progress::Busy;
             }
-            if !self.next_line() {
-                return Progress::Done;
-            }
+        }
+        Progress::Done
+    }
+
+    /// Leaves out all but the last lines.
+    fn catch_up(&mut self) {
+        let behind = self.ring.written().saturating_sub(self.cursor.sequence());
+        if behind > LAST_LINES {
+            self.cursor = self.ring.cursor_at(self.ring.written() - LAST_LINES);
+            self.left_out += behind - LAST_LINES;
         }
     }
 
@@ -152,7 +181,7 @@ impl Echo {
     pub fn flush(&mut self, deadline_ns: u64) {
         let mut last = (self.cursor.sequence(), self.sent);
         let mut stalled_since = clock::now_ns();
-        while self.pump() == Progress::Busy {
+        while self.pump_until(deadline_ns) == Progress::Busy {
             let now = clock::now_ns();
             let position = (self.cursor.sequence(), self.sent);
             if position != last {
@@ -181,14 +210,15 @@ impl Echo {
         self.flush(deadline_ns);
     }
 
-    /// Sends a few bytes at most: for those who have something more urgent to do.
-    pub fn send_some(&mut self) {
+    /// Sends a few bytes at most: for those who have something more urgent to do. `false` if the port took none.
+    pub fn send_some(&mut self) -> bool {
         if self.sent == self.len && !self.next_line() {
-            return;
+            return true;
         }
-        if let Some(rest) = self.line.get(self.sent..self.len) {
-            self.sent += self.port.send(rest);
-        }
+        let rest = self.line.get(self.sent..self.len).unwrap_or_default();
+        let sent = self.port.send(rest);
+        self.sent += sent;
+        sent > 0
     }
 
     /// Sends text of several lines, each ended by a line feed, under the same conditions as [`flush`](Self::flush).
@@ -210,20 +240,13 @@ impl Echo {
         }
     }
 
-    /// Sends what is left of the line; `true` when nothing is.
-    fn send(&mut self) -> bool {
-        while let Some(rest) = self.line.get(self.sent..self.len).filter(|rest| !rest.is_empty()) {
-            match self.port.send(rest) {
-                0 => return false,
-                sent => self.sent += sent,
-            }
-        }
-        (self.len, self.sent) = (0, 0);
-        true
-    }
-
     /// Makes the next line, if there is anything to say.
     fn next_line(&mut self) -> bool {
+        let left_out = core::mem::take(&mut self.left_out);
+        if left_out > 0 {
+            self.say(format_args!("*** {left_out} lines left out ***"));
+            return true;
+        }
         let acknowledge = ACKNOWLEDGE.load(Ordering::Relaxed);
         if acknowledge > self.acknowledged {
             self.acknowledged = acknowledge;
@@ -234,16 +257,22 @@ impl Echo {
             match self.ring.next(&mut self.cursor, &mut self.scratch, self.patience) {
                 Next::Record(record) => {
                     // The line ends in a line feed, which the line end replaces.
+                    self.sent = 0;
                     self.len = format_line(&record, &mut self.line).min(MAX_LINE) - 1;
                     self.end_line();
                     return true;
                 }
                 Next::Lost(count) => {
-                    self.say(format_args!("*** {count} lines lost ***"));
-                    return true;
+                    // Lapped once, it would be lapped at every line: better a gap that is worth it.
+                    self.left_out = count;
+                    self.catch_up();
+                    return self.next_line();
                 }
                 Next::Skipped(_) => {}
-                Next::Unfinished | Next::Empty => return false,
+                Next::Unfinished | Next::Empty => {
+                    (self.len, self.sent) = (0, 0);
+                    return false;
+                }
             }
         }
     }

@@ -15,6 +15,8 @@ use spin::Once;
 
 /// Time from tick to tick.
 pub const PERIOD_NS: u64 = 10_000_000;
+/// How long the serial port may send in a tick.
+const SERIAL_NS: u64 = PERIOD_NS / 10;
 /// Time that the watchdog is given. Short, as a hang of this kind helps nobody; long against a host that is busy.
 const WATCHDOG_SECONDS: u8 = 4;
 /// The watchdog is a device: it gets new time once a second, not at each tick.
@@ -28,6 +30,7 @@ static SEEN: AtomicU64 = AtomicU64::new(0);
 static SEEN_AT: AtomicU64 = AtomicU64::new(0);
 /// Time without a sign of life after which the program counts as hung; 0: never.
 static HANG_NS: AtomicU64 = AtomicU64::new(0);
+static RUNNING: AtomicBool = AtomicBool::new(false);
 static WATCHDOG: AtomicBool = AtomicBool::new(false);
 static WATCHDOG_DUE: AtomicU64 = AtomicU64::new(0);
 
@@ -51,8 +54,14 @@ pub fn start(hang_ms: u64, use_watchdog: bool) -> bool {
         watchdog::start(WATCHDOG_SECONDS);
     }
     WATCHDOG.store(use_watchdog, Ordering::Relaxed);
+    RUNNING.store(true, Ordering::Relaxed);
     cpu::enable_interrupts();
     true
+}
+
+/// Whether there is a tick.
+pub fn is_running() -> bool {
+    RUNNING.load(Ordering::Relaxed)
 }
 
 /// The program is alive. Whatever yields calls this; a long computation that does not log may do so too.
@@ -64,6 +73,7 @@ pub fn alive() {
 /// Stops tick and watchdog.
 pub fn stop() {
     cpu::disable_interrupts();
+    RUNNING.store(false, Ordering::Relaxed);
     if let Some(apic) = APIC.get() {
         apic.stop_tick();
     }
@@ -101,8 +111,8 @@ pub fn on_interrupt(frame: &Frame) {
         WATCHDOG_DUE.store(now + WATCHDOG_PERIOD_NS, Ordering::Relaxed);
         watchdog::start(WATCHDOG_SECONDS);
     }
-    serial_log::pump();
     consoles::pump_from_tick();
+    serial_log::pump_for(SERIAL_NS);
 }
 
 fn look_for_life(now: u64, frame: &Frame) {
