@@ -3,6 +3,7 @@
 mod model;
 
 mod completions;
+mod foreign;
 mod initialisation;
 mod probe;
 mod queues;

@@ -1,6 +1,6 @@
 //! Every transport carries every request, with queues of every length.
 
-use crate::model::{Kind, Rig, drain, read, run, write_and_read};
+use crate::model::{BASE, Kind, Rig, drain, read, run, submit, write_and_read};
 use block::{Access, BlockDevice, Request, Tag, WriteCache};
 
 #[test]
@@ -22,5 +22,16 @@ fn every_transport_reads_writes_flushes_and_zeroes() {
         assert!(drain(&mut disk).iter().all(|completion| completion.result.is_ok()));
         assert_eq!(rig.device().log.iter().map(|(kind, ..)| *kind).collect::<Vec<_>>(), [1, 0, 4, 13, 0, 1, 0, 11]);
         rig.assert_clean();
+    }
+}
+
+#[test]
+fn a_doorbell_is_one_register_write() {
+    for kind in Kind::ALL {
+        let rig = Rig::new(kind, |_| {});
+        let (mut disk, _port) = rig.ready();
+        let before = rig.machine.register_writes(BASE).len();
+        submit(&mut disk, 1, Request::Flush);
+        assert_eq!(rig.machine.register_writes(BASE).len(), before + 1, "{kind:?}");
     }
 }
