@@ -1,12 +1,13 @@
 //! The log on the serial port: whole lines, by a cursor of its own in the record ring.
 //!
 //! The port is slow, emulated ones in particular, so it gets what time is left: a log call leaves its line to the next
-//! pump or tick, which send for a bounded time. Whoever floods the log finds `*** n lines left out ***` here, and
+//! pump or tick, which send for a bounded time. Whoever floods the log finds `*** n lines left out ***` here, warnings, and
 //! all lines on the disks. The crash path takes the port over, from the first line on that is not out as a whole.
 
 use crate::arch::clock;
 use crate::arch::serial::SerialPort;
 use crate::{logger, tick};
+use blockconsole::Level;
 use blockconsole::line::{MAX_LINE, format_line};
 use blockconsole::ring::{Cursor, Next, Patience, RecordBuffer, Ring};
 use core::fmt::{self, Write};
@@ -30,6 +31,8 @@ const SLICE_NS: u64 = 500_000;
 static SHARE_FROM: AtomicU64 = AtomicU64::new(0);
 /// Lines that are still shown at the end of a run, or after a crash, if the port is behind.
 const LAST_LINES: u64 = 200;
+/// A port that is so many lines behind leaves some out, before the ring has overwritten them all.
+const FAR_BEHIND: u64 = 1000;
 /// How long [`Echo::flush`] waits for a port that takes nothing.
 const STALL_NS: u64 = 1_000_000_000;
 /// Tries to send, where there is no clock yet.
@@ -49,6 +52,8 @@ pub struct Echo {
     sent: usize,
     acknowledged: u64,
     left_out: u64,
+    /// Records before this one are left out, but for warnings.
+    skip_until: u64,
 }
 
 /// How far an [`Echo`] got.
@@ -155,7 +160,19 @@ impl Echo {
     fn new(port: SerialPort, ring: &'static Ring<'static>, cursor: Cursor, patience: Patience) -> Self {
         let line = [0; MAX_LINE + LINE_END.len()];
         let scratch = RecordBuffer::new();
-        Self { port, ring, cursor, patience, scratch, line, len: 0, sent: 0, acknowledged: 0, left_out: 0 }
+        Self {
+            port,
+            ring,
+            cursor,
+            patience,
+            scratch,
+            line,
+            len: 0,
+            sent: 0,
+            acknowledged: 0,
+            left_out: 0,
+            skip_until: 0,
+        }
     }
 
     /// Sends what the port takes, until a time of the kernel's clock.
@@ -168,13 +185,9 @@ impl Echo {
         Progress::Done
     }
 
-    /// Leaves out all but the last lines.
+    /// Leaves out all but the last lines, and warnings.
     fn catch_up(&mut self) {
-        let behind = self.ring.written().saturating_sub(self.cursor.sequence());
-        if behind > LAST_LINES {
-            self.cursor = self.ring.cursor_at(self.ring.written() - LAST_LINES);
-            self.left_out += behind - LAST_LINES;
-        }
+        self.skip_until = self.ring.written().saturating_sub(LAST_LINES);
     }
 
     /// Sends everything. Gives up at `deadline_ns` of the kernel's clock, or when the port takes nothing for a second.
@@ -242,40 +255,58 @@ impl Echo {
 
     /// Makes the next line, if there is anything to say.
     fn next_line(&mut self) -> bool {
-        let left_out = core::mem::take(&mut self.left_out);
-        if left_out > 0 {
-            self.say(format_args!("*** {left_out} lines left out ***"));
-            return true;
-        }
         let acknowledge = ACKNOWLEDGE.load(Ordering::Relaxed);
         if acknowledge > self.acknowledged {
             self.acknowledged = acknowledge;
             self.say(format_args!("durable {acknowledge}"));
             return true;
         }
+        if self.ring.written().saturating_sub(self.cursor.sequence()) > FAR_BEHIND {
+            self.catch_up();
+        }
+        (self.len, self.sent) = (0, 0);
         loop {
             match self.ring.next(&mut self.cursor, &mut self.scratch, self.patience) {
+                Next::Record(record) if record.sequence < self.skip_until && record.level > Level::Warn => {
+                    self.left_out += 1;
+                }
                 Next::Record(record) => {
+                    let start = note_left_out(&mut self.line, &mut self.left_out);
+                    let room = self.line.get_mut(start..MAX_LINE).unwrap_or_default();
                     // The line ends in a line feed, which the line end replaces.
-                    self.sent = 0;
-                    self.len = format_line(&record, &mut self.line).min(MAX_LINE) - 1;
+                    self.len = start + format_line(&record, room).min(room.len()).saturating_sub(1);
                     self.end_line();
                     return true;
                 }
-                Next::Lost(count) => {
-                    // Lapped once, it would be lapped at every line: better a gap that is worth it.
-                    self.left_out = count;
-                    self.catch_up();
-                    return self.next_line();
-                }
+                Next::Lost(count) => self.left_out += count,
                 Next::Skipped(_) => {}
                 Next::Unfinished | Next::Empty => {
-                    (self.len, self.sent) = (0, 0);
-                    return false;
+                    self.len = note_left_out(&mut self.line, &mut self.left_out);
+                    return self.len > 0;
                 }
             }
         }
     }
+}
+
+/// Says in a line how many were left out, if any were. Returns the line's length.
+fn note_left_out(line: &mut [u8], left_out: &mut u64) -> usize {
+    struct Start<'l>(&'l mut [u8], usize);
+    impl Write for Start<'_> {
+        fn write_str(&mut self, text: &str) -> fmt::Result {
+            let room = self.0.get_mut(self.1..self.1 + text.len()).ok_or(fmt::Error)?;
+            room.copy_from_slice(text.as_bytes());
+            self.1 += text.len();
+            Ok(())
+        }
+    }
+    let count = core::mem::take(left_out);
+    let mut start = Start(line, 0);
+    if count > 0 {
+        // It fits: lines are much longer than this.
+        let _ = write!(start, "*** {count} lines left out ***\r\n");
+    }
+    start.1
 }
 
 /// Appends to the line; what does not fit is cut off.
