@@ -1,4 +1,4 @@
-//! The way to the disk for a kernel that has crashed, and the places where tests crash it.
+//! The way to the disk after a crash, and the places where tests crash.
 
 use block::{BlockDevice, Completion, Geometry, Refused, Request, State, Tag};
 use platform::{DmaBuffer, Platform};

@@ -1,4 +1,4 @@
-//! One queue of a device, with its requests, deadlines and recovery: what disk and crash port have in common.
+//! One queue of a device: its requests, deadlines and recovery.
 
 use block::{Completion, Error, ErrorKind, Geometry, Refused, Request, State, Tag, WriteCache};
 use platform::{Deadline, DmaBuffer, Platform};

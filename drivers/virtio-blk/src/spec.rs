@@ -1,4 +1,4 @@
-//! Constants of virtio 1.2: block device, split virtqueue, PCI and MMIO transports.
+//! Constants of virtio 1.2: block device, split queue, PCI and MMIO.
 //!
 //! Section numbers are those of "Virtual I/O Device (VIRTIO) Version 1.2". The structures are only here to
 //! take offsets from: shared memory is read and written word by word, never through them.

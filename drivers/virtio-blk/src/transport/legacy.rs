@@ -1,4 +1,4 @@
-//! PCI devices from before virtio 1.0: I/O ports, 32 feature bits, queues of fixed size.
+//! PCI devices from before virtio 1.0: I/O ports, queues of fixed size.
 
 use platform::Registers;
 use virtio_drivers::transport::{DeviceStatus, DeviceType, InterruptStatus, Transport};

@@ -1,4 +1,4 @@
-//! Ways to a device's registers, each a `Transport` in the sense of `virtio-drivers`.
+//! Ways to a device's registers, each a `Transport` of `virtio-drivers`.
 //!
 //! All three go through [`platform::Registers`], so that the code that runs on a machine is the code that runs
 //! in tests. They keep to what that trait's users rely on, and besides

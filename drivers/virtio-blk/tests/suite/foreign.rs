@@ -1,4 +1,4 @@
-//! The device layer on a transport that is not this crate's: `virtio-drivers`' own for MMIO.
+//! The device layer on a transport of `virtio-drivers`' own.
 
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU32, Ordering};

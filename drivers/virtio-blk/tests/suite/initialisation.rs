@@ -1,4 +1,4 @@
-//! Reset, negotiation and configuration, with devices that are slow, wrong or not there.
+//! Initialisation of devices that are slow, wrong or not there.
 
 use block::{Access, BlockDevice, ErrorKind, Request, State, Tag, WriteCache};
 use platform::Platform;

@@ -1,4 +1,4 @@
-//! The driver against a device made of memory, which does what a test tells it to.
+//! The driver against a device made of memory that tests script.
 
 mod model;
 

@@ -1,4 +1,4 @@
-//! Finding registers: PCI capabilities that lie, ports, MMIO windows and command line words.
+//! Finding registers: PCI capabilities that lie, ports, MMIO windows.
 
 use block::{BlockDevice, ErrorKind, State};
 use pci::Command;

@@ -1,4 +1,4 @@
-//! The device behind the registers: queues, requests, and what can go wrong with them.
+//! The device behind the registers: its queues and requests.
 
 use platform_fake::Bus;
 
