@@ -186,17 +186,17 @@ impl LastBoot {
         if high - low > 1 { State::Tail { tile, low, high } } else { State::Done }
     }
 
-    /// The crash record that these bytes of a tile end with.
+    /// The crash record that these bytes of a tile end with. A tile line may stand behind it, where the record
+    /// crossed into the tile.
     fn crash_at_end(&self, tile: u32, start: u32, bytes: &[u8]) -> Option<KeptRecord> {
-        let is_text = |byte: &u8| !matches!(*byte, 0 | b' ' | b'\n');
-        let text = bytes.get(..=bytes.iter().rposition(is_text)?)?;
-        let line_at = text.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
-        if !text.get(line_at..)?.starts_with(END) {
+        let (above, line) = last_line(bytes)?;
+        let is_tile_line = matches!(Mark::parse(line, self.tiles), Some(Mark::Tile { .. }));
+        let (above, line) = if is_tile_line { last_line(above)? } else { (above, line) };
+        if !line.starts_with(END) {
             return None;
         }
-        let above = text.get(..line_at)?;
-        let begins_here =
-            start + line_at as u32 >= REACH || above.split(|byte| *byte == b'\n').any(|line| line.starts_with(BEGIN));
+        let begins_here = start + above.len() as u32 >= REACH
+            || above.split(|byte| *byte == b'\n').any(|line| line.starts_with(BEGIN));
         let mut first = tile;
         if !begins_here {
             for _ in 0..MAX_TILES_TRIED {
@@ -208,6 +208,13 @@ impl LastBoot {
         }
         Some(KeptRecord { first, last: tile })
     }
+}
+
+/// The last line that is not blank, and what is above it.
+fn last_line(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
+    let is_text = |byte: &u8| !matches!(*byte, 0 | b' ' | b'\n');
+    let text = bytes.get(..=bytes.iter().rposition(is_text)?)?;
+    text.split_at_checked(text.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1))
 }
 
 /// The tile that the log came from.

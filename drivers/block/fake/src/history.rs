@@ -80,6 +80,11 @@ impl History {
         self.events.is_empty()
     }
 
+    /// Whether a completed write is durable without a flush.
+    pub fn is_write_through(&self) -> bool {
+        self.is_write_through
+    }
+
     /// The events in order.
     pub fn events(&self) -> &[Event] {
         &self.events

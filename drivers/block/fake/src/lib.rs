@@ -112,9 +112,16 @@ struct Inner {
     epoch: u64,
     random: Random,
     next_id: u64,
-    /// Writes in flight on any port: id and blocks.
-    writing: Vec<(u64, Range<u64>)>,
+    /// Writes in flight on any port.
+    writing: Vec<Writing>,
     is_dead: bool,
+}
+
+/// A write in flight.
+struct Writing {
+    id: u64,
+    blocks: Range<u64>,
+    contents: Vec<Arc<[u8]>>,
 }
 
 impl Disk {

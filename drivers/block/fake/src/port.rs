@@ -2,10 +2,11 @@
 
 use crate::fault::{Effect, Kind};
 use crate::history::{Event, Pending};
-use crate::{Disk, Inner, Order};
+use crate::{Disk, Inner, Order, Writing};
 use block::{BlockDevice, Completion, Error, ErrorKind, Geometry, Refused, Request, State, Tag, WriteCache};
 use std::collections::VecDeque;
 use std::ops::Range;
+use std::sync::Arc;
 
 /// One queue of a [`Disk`].
 pub struct Port {
@@ -27,6 +28,8 @@ struct Queued {
     effect: Option<Effect>,
     /// For a flush: the events that had happened when it was submitted.
     submitted: usize,
+    /// For a write: what it writes.
+    contents: Vec<Arc<[u8]>>,
 }
 
 impl Port {
@@ -47,14 +50,7 @@ impl Port {
     /// Completes all requests with an error; their buffers come back.
     fn give_up(&mut self, inner: &mut Inner, kind: ErrorKind) {
         for queued in self.queue.drain(..) {
-            // What a write had done by then is anyone's guess, but it does nothing more.
-            if inner.finish_write(queued.id) {
-                let blocks = blocks(&queued.request);
-                let len = blocks.end - blocks.start;
-                let done = inner.random.below(2 * len + 1).min(len);
-                inner.apply(&queued.request, done);
-                inner.history.push(Event::Void { id: queued.id, blocks: done as usize });
-            }
+            inner.finish_write(queued.id);
             inner.counts.failures += 1;
             let buffer = queued.request.into_buffer();
             self.done.push_back(Completion { tag: queued.tag, result: Err(kind.into()), buffer });
@@ -76,6 +72,7 @@ impl Port {
         inner.epoch += 1;
         self.epoch = inner.epoch;
         if inner.settings.resets {
+            inner.void_writes();
             self.give_up(inner, kind);
             inner.is_dead = false;
             self.state = State::Recovering;
@@ -135,11 +132,12 @@ impl BlockDevice for Port {
         let effect = inner.faults.iter_mut().find_map(|fault| fault.apply(kind, &blocks));
         let id = inner.next_id;
         inner.next_id += 1;
+        let contents = inner.contents(&request, effect);
         if matches!(kind, Kind::Write | Kind::WriteZeroes) {
-            inner.begin_write(id, &request, blocks, effect);
+            inner.begin_write(id, &contents, blocks);
         }
         let submitted = inner.history.len();
-        self.queue.push(Queued { id, tag, request, age: 0, effect, submitted });
+        self.queue.push(Queued { id, tag, request, age: 0, effect, submitted, contents });
         Ok(())
     }
 
@@ -178,68 +176,67 @@ impl BlockDevice for Port {
 
 impl Inner {
     /// Notes that a write may be on the medium from now on.
-    fn begin_write(&mut self, id: u64, request: &Request<Vec<u8>>, blocks: Range<u64>, effect: Option<Effect>) {
-        if let Some((_, other)) =
-            self.writing.iter().find(|(_, other)| other.start < blocks.end && blocks.start < other.end)
-        {
-            self.violations.push(format!("write of blocks {blocks:?} while {other:?} are being written"));
+    fn begin_write(&mut self, id: u64, contents: &[Arc<[u8]>], blocks: Range<u64>) {
+        let overlaps = |other: &&Writing| other.blocks.start < blocks.end && blocks.start < other.blocks.end;
+        if let Some(other) = self.writing.iter().find(overlaps) {
+            self.violations.push(format!("write of blocks {blocks:?} while {:?} are being written", other.blocks));
         }
         let allowed = self.allowed.iter().any(|allowed| allowed.start <= blocks.start && blocks.end <= allowed.end);
         if !self.allowed.is_empty() && !allowed {
             self.violations.push(format!("write of blocks {blocks:?}, outside of what is allowed"));
         }
-        let mut contents = self.contents(request);
-        match effect {
-            Some(Effect::Fail(_)) => contents.clear(),
-            Some(Effect::FailAfter(_, done)) => contents.truncate(done as usize),
-            Some(Effect::Hang | Effect::Lie) | None => {}
+        self.history.push(Event::Submitted(Pending::new(id, blocks.start, contents.to_vec())));
+        self.writing.push(Writing { id, blocks, contents: contents.to_vec() });
+    }
+
+    /// A reset: what writes had done by then, on any port, is anyone's guess, but they do nothing more.
+    fn void_writes(&mut self) {
+        for Writing { id, blocks, contents } in std::mem::take(&mut self.writing) {
+            let done = self.random.below(2 * contents.len() as u64 + 1).min(contents.len() as u64);
+            self.apply(blocks.start, &contents, done);
+            self.history.push(Event::Void { id, blocks: done as usize });
         }
-        self.history.push(Event::Submitted(Pending::new(id, blocks.start, contents)));
-        self.writing.push((id, blocks));
     }
 
     /// Notes that a write is over; `false` if it was none.
     fn finish_write(&mut self, id: u64) -> bool {
         let before = self.writing.len();
-        self.writing.retain(|(other, _)| *other != id);
+        self.writing.retain(|writing| writing.id != id);
         self.writing.len() < before
     }
 
-    fn contents(&self, request: &Request<Vec<u8>>) -> Vec<std::sync::Arc<[u8]>> {
+    /// What a write puts on the medium, blocks that a fault takes away apart.
+    fn contents(&self, request: &Request<Vec<u8>>, effect: Option<Effect>) -> Vec<Arc<[u8]>> {
         let size = self.settings.geometry.block_size as usize;
-        match request {
+        let mut contents: Vec<Arc<[u8]>> = match request {
             Request::Write { blocks, buffer, .. } => {
                 buffer.chunks_exact(size).take(*blocks as usize).map(Into::into).collect()
             }
-            Request::WriteZeroes { blocks, .. } => {
-                let zero: std::sync::Arc<[u8]> = vec![0; size].into();
-                vec![zero; *blocks as usize]
-            }
+            Request::WriteZeroes { blocks, .. } => vec![vec![0; size].into(); *blocks as usize],
             Request::Read { .. } | Request::Flush => Vec::new(),
+        };
+        match effect {
+            Some(Effect::Fail(_)) => contents.clear(),
+            Some(Effect::FailAfter(_, done)) => contents.truncate(done as usize),
+            Some(Effect::Hang | Effect::Lie) | None => {}
         }
+        contents
     }
 
     /// Puts the first so many blocks of a write on the medium.
-    fn apply(&mut self, request: &Request<Vec<u8>>, count: u64) {
-        let first = blocks(request).start;
-        for (i, block) in self.contents(request).into_iter().enumerate().take(count as usize) {
-            self.medium.set_block(first + i as u64, block);
+    fn apply(&mut self, first_block: u64, contents: &[Arc<[u8]>], count: u64) {
+        for (block, bytes) in (first_block..).zip(contents).take(count as usize) {
+            self.medium.set_block(block, bytes.clone());
         }
     }
 
     fn carry_out(&mut self, queued: &mut Queued) -> Result<(), Error> {
         let blocks = blocks(&queued.request);
         let is_write = self.finish_write(queued.id);
+        self.apply(blocks.start, &queued.contents, u64::MAX);
         let result = match queued.effect {
-            Some(Effect::Fail(kind)) => Err(kind.into()),
-            Some(Effect::FailAfter(kind, done)) => {
-                self.apply(&queued.request, u64::from(done));
-                Err(kind.into())
-            }
-            _ => {
-                self.apply(&queued.request, u64::MAX);
-                Ok(())
-            }
+            Some(Effect::Fail(kind) | Effect::FailAfter(kind, _)) => Err(kind.into()),
+            Some(Effect::Hang | Effect::Lie) | None => Ok(()),
         };
         if is_write {
             self.history.push(Event::Completed(queued.id));

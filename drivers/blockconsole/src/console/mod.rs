@@ -125,6 +125,8 @@ pub struct Console<'a, B, const N: usize> {
     failures: u32,
     last_error: Error,
     serial: u32,
+    /// When it was pumped last.
+    now_ns: u64,
     /// Everything before this record is wanted on the disk at once.
     finish: u64,
     events: Events,
@@ -210,6 +212,7 @@ impl<'a, B: AsRef<[u8]> + AsMut<[u8]>, const N: usize> Console<'a, B, N> {
             failures: 0,
             last_error: Error::new(ErrorKind::NotReady),
             serial: 0,
+            now_ns: 0,
             finish: 0,
             events: Events::default(),
             crash: None,
@@ -220,6 +223,7 @@ impl<'a, B: AsRef<[u8]> + AsMut<[u8]>, const N: usize> Console<'a, B, N> {
 
     /// Does what can be done at once, and submits what is due. Never waits. `now_ns` is in the clock of the records.
     pub fn pump<D: BlockDevice<Buffer = B>>(&mut self, device: &mut D, ring: &Ring<'_>, now_ns: u64) {
+        self.now_ns = now_ns;
         if matches!(self.phase, Phase::Idle) || !self.is_usable(device) {
             self.publish();
             return;
@@ -325,7 +329,7 @@ impl<'a, B: AsRef<[u8]> + AsMut<[u8]>, const N: usize> Console<'a, B, N> {
             return;
         }
         let durable = self.flushes.durable();
-        let mut point = Point { sequence: durable, complete: durable, ..Point::START };
+        let mut point = Point { sequence: durable, complete: durable, time_ns: self.now_ns, ..Point::START };
         // If it is the same console, it is still the same boot.
         point.due.boot = self.tiles.identity.is_none();
         self.start_mount(point);

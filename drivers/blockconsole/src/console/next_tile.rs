@@ -69,8 +69,19 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>, const N: usize> Console<'_, B, N> {
         }
     }
 
-    /// Takes the next tile a step further.
+    /// Takes the next tile as far as it goes at once.
     pub(super) fn next_tile_step<D: BlockDevice<Buffer = B>>(&mut self, device: &mut D) {
+        // Few stages follow each other without a request in between.
+        for _ in 0..4 {
+            let before = self.tiles.next;
+            self.next_tile_stage(device);
+            if self.tiles.next == before || !matches!(self.phase, Phase::Logging) {
+                return;
+            }
+        }
+    }
+
+    fn next_tile_stage<D: BlockDevice<Buffer = B>>(&mut self, device: &mut D) {
         let block = self.block_size();
         match self.tiles.next.stage {
             Stage::Idle if self.is_next_due() => self.set_stage(Stage::Choosing),

@@ -9,7 +9,7 @@ pub(super) struct Point {
     pub(super) skip: u32,
     /// What that line says, for marks: the number in it.
     pub(super) value: u64,
-    /// When, for marks.
+    /// The time of the last record before this line, which is that of marks.
     pub(super) time_ns: u64,
     /// The record that comes next: for [`LineKind::Record`] the line's own.
     pub(super) sequence: u64,

@@ -131,7 +131,7 @@ impl<'a, B: AsRef<[u8]> + AsMut<[u8]>, const N: usize> Console<'a, B, N> {
         });
         if is_own {
             self.phase = Phase::Logging;
-            self.skip_overwritten(ring);
+            self.settle_open_block(ring);
         } else {
             let mut point = self.source.point().restart();
             point.due.tile = true;
@@ -139,18 +139,21 @@ impl<'a, B: AsRef<[u8]> + AsMut<[u8]>, const N: usize> Console<'a, B, N> {
         }
     }
 
-    /// If the block to be written again holds text that can no longer be made, it stays as it is.
-    fn skip_overwritten(&mut self, ring: &Ring<'_>) {
+    /// Decides what becomes of a block that holds text already and was to be written again with more behind it.
+    ///
+    /// It stays as it is, if nothing was in flight. Otherwise nobody knows how much of the newer text it holds, so that it is written
+    /// again, lest that text be there twice; unless its older text can no longer be made.
+    fn settle_open_block(&mut self, ring: &Ring<'_>) {
         let block = self.block_size();
-        let Some(after) = self.crash.as_ref().and_then(|crash| crash.after) else { return };
-        let Some(current) = &mut self.tiles.current else { return };
+        let Some(crash) = &self.crash else { return };
+        let (Some(after), Some(current)) = (crash.after, &mut self.tiles.current) else { return };
         let point = self.source.point();
         let mut cursor = ring.cursor_at(point.sequence);
         let is_there = match ring.next(&mut cursor, &mut RecordBuffer::new(), Patience::Crash) {
             Next::Record(record) => record.sequence == point.sequence,
             _ => point.sequence == after.sequence,
         };
-        if !is_there {
+        if !crash.must_reset || !is_there {
             current.base = current.base.saturating_add(block);
             let due = Due { trailer: true, ..after.due };
             self.source.rewind(Point { due, ..after });

@@ -2,7 +2,8 @@
 //!
 //! Every byte of it can be made again: a [`Point`] says which line a byte belongs to, and how far into it. So what a
 //! failed write held needs no copy, and the crash path can go on in the middle of a line that its
-//! predecessor had begun. Lines are the ring's records and the console's own [marks](crate::marks); they come in
+//! predecessor had begun. For that, nothing in it may depend on when it is made: the time of a mark is that of the record before
+//! it. Lines are the ring's records and the console's own [marks](crate::marks); they come in
 //! the order: boot line, tile line, then records, each of which may be preceded by a mark of what was lost.
 
 use super::point::{LineKind, Point};
@@ -101,7 +102,8 @@ impl Source {
         let (len, is_done) = match self.mark(feed) {
             Some(mark) => {
                 let mut poured = (0, true);
-                mark.with_record(start.time_ns, &feed.facts, |record| poured = pour_line(record, skip, out));
+                let time_ns = if start.line == LineKind::Boot { 0 } else { start.time_ns };
+                mark.with_record(time_ns, &feed.facts, |record| poured = pour_line(record, skip, out));
                 poured
             }
             None => match start.line {
@@ -123,7 +125,10 @@ impl Source {
             LineKind::Boot => here.due.boot = false,
             LineKind::Tile => here.due.tile = false,
             LineKind::Trailer => here.due.trailer = false,
-            LineKind::Record => here.sequence += 1,
+            LineKind::Record => {
+                here.sequence += 1;
+                here.time_ns = self.held.time_ns;
+            }
             LineKind::Between | LineKind::Lost | LineKind::Unfinished => {}
         }
         here.complete = here.sequence;
@@ -141,12 +146,12 @@ impl Source {
         } else {
             return self.choose_record(feed);
         };
-        self.begin(line, 0, feed.now_ns);
+        self.begin(line, 0);
         true
     }
 
-    fn begin(&mut self, line: LineKind, value: u64, time_ns: u64) {
-        self.here = Point { line, skip: 0, value, time_ns, ..self.here };
+    fn begin(&mut self, line: LineKind, value: u64) {
+        self.here = Point { line, skip: 0, value, ..self.here };
     }
 
     fn choose_record(&mut self, feed: &Feed<'_>) -> bool {
@@ -160,7 +165,7 @@ impl Source {
         let chosen = match feed.ring.next(&mut cursor, &mut self.scratch, patience) {
             Next::Record(record) => {
                 self.held.take(&record);
-                self.begin(LineKind::Record, 0, 0);
+                self.begin(LineKind::Record, 0);
                 // The cursor stays at the record whose line is under way.
                 return true;
             }
@@ -177,7 +182,7 @@ impl Source {
         self.cursor = Some(cursor);
         match chosen {
             Some((line, value)) => {
-                self.begin(line, value, feed.now_ns);
+                self.begin(line, value);
                 self.here.sequence = cursor.sequence();
                 true
             }
@@ -189,7 +194,7 @@ impl Source {
     fn choose_trailer(&mut self, feed: &Feed<'_>) -> bool {
         let is_due = self.here.due.trailer && !feed.trailer.is_empty();
         if is_due {
-            self.begin(LineKind::Trailer, 0, 0);
+            self.begin(LineKind::Trailer, 0);
         }
         is_due
     }

@@ -142,6 +142,7 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>, const N: usize> Console<'_, B, N> {
             skip: 0,
             sequence: fill.clean_complete,
             complete: fill.clean_complete,
+            time_ns: self.source.point().time_ns,
             due: Due::default(),
             ..Point::START
         });

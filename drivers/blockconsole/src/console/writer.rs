@@ -96,6 +96,7 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>, const N: usize> Console<'_, B, N> {
         if self.going_back.is_some() && self.outstanding().next().is_none() {
             self.go_back();
         }
+        self.next_tile_step(device);
         let mut is_dry = false;
         for _ in 0..=N {
             let can_write = self.tiles.current.is_some() && !self.is_tile_full();
@@ -110,7 +111,6 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>, const N: usize> Console<'_, B, N> {
         if !matches!(self.phase, Phase::Logging) {
             return;
         }
-        self.next_tile_step(device);
         let has_news = self.fill.as_ref().is_some_and(Fill::has_news);
         if self.crash.is_some()
             && is_dry

@@ -98,15 +98,14 @@ impl Rig {
 
     /// Turns until nothing is left to do at this moment.
     pub fn settle(&mut self) {
+        let mut idle = 0;
         for _ in 0..100_000 {
-            let before = self.disk.now();
-            let reads = self.disk.counts();
+            let before = (self.disk.now(), self.disk.counts());
             self.turn();
-            if self.console.in_flight() == 0 && self.disk.now() == before && self.disk.counts() == reads {
-                self.turn();
-                if self.console.in_flight() == 0 {
-                    return;
-                }
+            let is_idle = self.console.in_flight() == 0 && (self.disk.now(), self.disk.counts()) == before;
+            idle = if is_idle { idle + 1 } else { 0 };
+            if idle == 4 {
+                return;
             }
         }
         panic!("it never settles");
@@ -185,7 +184,8 @@ pub fn line(number: u64, len: usize) -> String {
     let mut text = format!("line {number:07} of {len} ");
     let mut random = block_fake::Random::new(number);
     while text.len() < len {
-        text.push(char::from(b'a' + random.below(26) as u8));
+        let bits = random.bits().to_le_bytes();
+        text.extend(bits.iter().take(len - text.len()).map(|byte| char::from(b'a' + byte % 26)));
     }
     text
 }

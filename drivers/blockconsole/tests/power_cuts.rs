@@ -1,0 +1,350 @@
+//! A power cut at any moment, whatever it leaves of un-flushed writes, loses nothing that was reported durable.
+//!
+//! `BLOCKCONSOLE_CUTS=1000000 cargo test --release --test power_cuts -- --nocapture` checks so many cuts at least; without the
+//! variable there are some ten thousand. The seed is printed, and taken from `BLOCKCONSOLE_SEED` if that is set.
+
+mod support;
+
+use block::WriteCache;
+use block_fake::history::Event;
+use block_fake::{Disk, Medium, Order, Random, Settings};
+use blockconsole::console::Outcome;
+use support::cuts::{Ack, Checker, Story};
+use support::{MIB, Rig, formatted};
+
+/// Collects a story: a machine that logs, and what it was told to be durable.
+struct Teller {
+    disk: Disk,
+    rig: Rig,
+    settings: Settings,
+    messages: Vec<String>,
+    acks: Vec<Ack>,
+    told: u64,
+    lines: u64,
+    /// The tile that the last promised line ends in.
+    tile: u64,
+    random: Random,
+}
+
+impl Teller {
+    fn boot(settings: Settings, disk: Disk, seed: u64) -> Self {
+        let rig = Rig::boot(&disk);
+        Self {
+            disk,
+            rig,
+            settings,
+            messages: Vec::new(),
+            acks: Vec::new(),
+            told: 0,
+            lines: 0,
+            tile: 0,
+            random: Random::new(seed),
+        }
+    }
+
+    /// Another boot of the same machine: a new ring, a new console.
+    fn reboot(&mut self) {
+        self.rig = Rig::boot(&self.disk);
+        self.messages.clear();
+        self.told = 0;
+    }
+
+    fn log(&mut self, len: usize) {
+        let number = self.lines;
+        self.lines += 1;
+        let mut text = support::rig::line(number, len.max(40));
+        text.push_str(&format!(" #{number:09}"));
+        self.rig.log(&text);
+        self.messages.push(text);
+    }
+
+    fn turn(&mut self) {
+        self.rig.turn();
+        self.listen(self.rig.console.durable());
+    }
+
+    fn turns(&mut self, count: u64) {
+        for _ in 0..count {
+            self.turn();
+        }
+    }
+
+    fn settle(&mut self) {
+        for _ in 0..40 {
+            self.turn();
+        }
+        while self.rig.console.in_flight() > 0 {
+            self.turn();
+        }
+    }
+
+    fn finish(&mut self) {
+        self.rig.console.finish(self.rig.ring.written());
+        self.settle();
+    }
+
+    fn wait(&mut self, ns: u64) {
+        self.rig.now_ns += ns;
+        self.settle();
+    }
+
+    /// Notes what was reported durable.
+    fn listen(&mut self, durable: u64) {
+        if durable <= self.told {
+            return;
+        }
+        let at = self.disk.now();
+        let medium = self.disk.medium();
+        let tiles = self.settings.geometry.bytes() >> 20;
+        let mut finder = Finder {
+            medium: &medium,
+            tiles,
+            tile: self.tile,
+            from: 0,
+            bytes: medium.read(self.tile * MIB, MIB as usize),
+        };
+        for sequence in self.told..durable {
+            let message = self.messages[sequence as usize].clone();
+            let end = finder.find(&message);
+            self.acks.push(Ack { at, message, end });
+        }
+        self.tile = finder.tile;
+        self.told = durable;
+    }
+
+    fn story(self, name: String) -> Story {
+        assert!(self.disk.violations().is_empty(), "{:?}", self.disk.violations());
+        Story { name, settings: self.settings, history: self.disk.history(), acks: self.acks }
+    }
+}
+
+/// Finds where lines end, by their last characters, which no other line has.
+struct Finder<'m> {
+    medium: &'m Medium,
+    tiles: u64,
+    tile: u64,
+    from: usize,
+    bytes: Vec<u8>,
+}
+
+impl Finder<'_> {
+    fn find(&mut self, message: &str) -> (u64, usize) {
+        let tail = format!("{}\n", &message[message.len() - 10..]);
+        for _ in 0..=self.tiles {
+            let rest = &self.bytes[self.from..];
+            let numbers = rest.iter().enumerate().filter(|(_, byte)| **byte == b'#').map(|(at, _)| at);
+            if let Some(at) = numbers.into_iter().find(|at| rest[*at..].starts_with(tail.as_bytes())) {
+                self.from += at + tail.len();
+                return (self.tile, self.from);
+            }
+            let old = std::mem::take(&mut self.bytes);
+            self.tile = (self.tile + 1) % self.tiles;
+            self.from = 0;
+            self.bytes = self.medium.read(self.tile * MIB, MIB as usize);
+            // It goes on in the next tile, in the middle of these characters.
+            let straddles = |split: &usize| {
+                old.ends_with(&tail.as_bytes()[..*split]) && self.bytes[59..].starts_with(&tail.as_bytes()[*split..])
+            };
+            if let Some(split) = (1..tail.len()).find(straddles) {
+                self.from = 59 + tail.len() - split;
+                return (self.tile, self.from);
+            }
+        }
+        panic!("{message:?} was reported durable, and is nowhere");
+    }
+}
+
+/// The first boot of a fresh disk: a few lines, some at once, some a while later.
+fn mid_tile(teller: &mut Teller) {
+    for _ in 0..12 {
+        let count = 1 + teller.random.below(4);
+        for _ in 0..count {
+            let len = 40 + teller.random.below(900) as usize;
+            teller.log(len);
+        }
+        match teller.random.below(4) {
+            0 => teller.finish(),
+            1 => teller.wait(1_100_000_000),
+            _ => {
+                let turns = teller.random.below(6);
+                teller.turns(turns);
+            }
+        }
+    }
+    teller.finish();
+}
+
+/// Fills tiles, and pauses where one begins and ends.
+fn fill(teller: &mut Teller, bytes: u64) {
+    let mut logged = 0;
+    while logged < bytes {
+        for _ in 0..20 {
+            let len = 1800 + teller.random.below(200) as usize;
+            teller.log(len);
+            logged += len as u64 + 40;
+        }
+        let turns = teller.random.below(8);
+        teller.turns(turns);
+        // The ring must not be lapped: these are tests of the disk.
+        while teller.rig.ring.written() - teller.told > 250 {
+            teller.rig.now_ns += 10_000_000;
+            teller.turn();
+        }
+    }
+    teller.finish();
+}
+
+fn crash(teller: &mut Teller) {
+    for _ in 0..5 {
+        teller.log(100);
+    }
+    let turns = teller.random.below(4);
+    teller.turns(turns);
+    teller.log(300);
+    assert_eq!(
+        teller.rig.crash(b"---[ crash 0 ]---\nlast words\n---[ end crash 0 lines=1 crc32c=0 ]---\n"),
+        Outcome::Done
+    );
+    teller.listen(teller.rig.ring.written());
+}
+
+type Scene = fn(&mut Teller);
+
+const SCENES: [(&str, Scene); 7] = [
+    ("fresh", |teller| {
+        teller.settle();
+        mid_tile(teller);
+    }),
+    ("mid-tile", |teller| {
+        fill(teller, 300_000);
+        mid_tile(teller);
+    }),
+    ("tile change", |teller| {
+        fill(teller, 1_000_000);
+        for _ in 0..60 {
+            teller.log(1900);
+            let turns = teller.random.below(5);
+            teller.turns(turns);
+        }
+        teller.finish();
+    }),
+    ("wrap at run time", |teller| {
+        fill(teller, 5_500_000);
+        mid_tile(teller);
+    }),
+    ("wrap at mount", |teller| {
+        for _ in 0..6 {
+            mid_tile(teller);
+            teller.reboot();
+        }
+        mid_tile(teller);
+    }),
+    ("crash", |teller| {
+        mid_tile(teller);
+        crash(teller);
+    }),
+    ("two boots and a crash at the end of a tile", |teller| {
+        fill(teller, 980_000);
+        crash(teller);
+        teller.reboot();
+        mid_tile(teller);
+        crash(teller);
+    }),
+];
+
+/// The devices on which each scene is played.
+fn devices() -> Vec<(String, Settings)> {
+    let mut devices = Vec::new();
+    for block in [512, 4096, 65_536] {
+        for (cache, name) in [(WriteCache::Volatile, "volatile"), (WriteCache::WriteThrough, "write-through")] {
+            for zeroes in [true, false] {
+                let mut settings = Settings { blank: b'S', ..Settings::new(block, 4 * MIB) };
+                settings.geometry.write_cache = cache;
+                settings.geometry.max_transfer_blocks = 128 * 1024 / block;
+                if !zeroes {
+                    settings.geometry.max_write_zeroes_blocks = 0;
+                }
+                settings.latency = 2;
+                devices.push((format!("{block}, {name}, write-zeroes {zeroes}"), settings));
+            }
+        }
+    }
+    devices
+}
+
+fn number(name: &str) -> Option<u64> {
+    std::env::var(name).ok()?.parse().ok()
+}
+
+fn stories(seed: u64) -> impl Iterator<Item = Story> {
+    SCENES.into_iter().flat_map(move |(scene, play)| {
+        devices().into_iter().enumerate().map(move |(i, (device, settings))| {
+            let seed = seed.wrapping_add(i as u64);
+            let order = if i % 3 == 2 { Order::First } else { Order::Random(seed) };
+            let settings = Settings { order, ..settings };
+            let mut teller = Teller::boot(settings, formatted(settings), seed);
+            play(&mut teller);
+            teller.story(format!("{scene} ({device}, seed {seed})"))
+        })
+    })
+}
+
+#[test]
+fn no_cut_loses_what_was_reported_durable() {
+    let wanted = number("BLOCKCONSOLE_CUTS").unwrap_or(30_000);
+    let seed = number("BLOCKCONSOLE_SEED").unwrap_or(1);
+    println!("seed {seed}");
+    let (mut cuts, mut full, mut acks) = (0, 0, 0);
+    let mut round = 0;
+    while cuts < wanted {
+        for story in stories(seed + round * 1000) {
+            let left = (wanted - cuts.min(wanted)).max(wanted / 100);
+            let share = if wanted > 1_000_000 { 1_000_000 } else { wanted };
+            let variants = (share.min(left + share / 4) / 84 / story.history.len() as u64).clamp(2, 4000);
+            let mut checker = Checker::new(&story, seed + round);
+            checker.run(variants);
+            cuts += checker.cuts;
+            full += checker.full_checks;
+            acks += story.acks.len();
+        }
+        round += 1;
+    }
+    println!("{cuts} cuts, {full} of them in full, {acks} lines promised, seed {seed}");
+    assert!(cuts >= wanted && full > 0 && acks > 1000);
+}
+
+/// The harness itself: a disk that lies about a flush must make it go red.
+#[test]
+#[should_panic(expected = "was reported durable and is not")]
+fn a_lost_flush_is_noticed() {
+    let settings = devices()[0].1;
+    let mut teller = Teller::boot(settings, formatted(settings), 1);
+    mid_tile(&mut teller);
+    let mut story = teller.story("a lost flush".into());
+    // The promises come before the flushes that keep them.
+    for ack in &mut story.acks {
+        ack.at = ack.at.saturating_sub(3);
+    }
+    let events = story.history.events().to_vec();
+    assert!(events.iter().any(|event| matches!(event, Event::Flushed(_))));
+    Checker::new(&story, 1).run(64);
+}
+
+/// As above: text that is overwritten must make it go red.
+#[test]
+#[should_panic(expected = "promised bytes")]
+fn an_overwritten_line_is_noticed() {
+    let settings = devices()[0].1;
+    let mut teller = Teller::boot(settings, formatted(settings), 1);
+    mid_tile(&mut teller);
+    let (tile, end) = teller.acks.last().expect("an ack").end;
+    let block = (tile * MIB + end as u64 - 1) / 512;
+    let mut port = teller.disk.port();
+    let request = block::Request::Write { first_block: block, blocks: 1, buffer: vec![b'x'; 512], fua: false };
+    assert!(block::BlockDevice::submit(&mut port, block::Tag(0), request).is_ok());
+    for _ in 0..5 {
+        block::BlockDevice::poll(&mut port);
+    }
+    let story = teller.story("an overwritten line".into());
+    Checker::new(&story, 1).run(64);
+}
