@@ -3,9 +3,11 @@
 use freestanding::link::{FIXED, RELOCATABLE, SCRIPT};
 
 /// Programs, how they are linked, and the address of their first byte.
-const PROGRAMS: [(&str, &[&str], u64); 2] = [
+const PROGRAMS: [(&str, &[&str], u64); 3] = [
     // Where virtual machine monitors put kernels.
     ("loader-pvh", FIXED, 0x10_0000),
+    // `boot::image_layout::STAGE2_ADDRESS`.
+    ("loader-bios", FIXED, 0x1_0000),
     // Firmware relocates it; its headers go below.
     ("loader-uefi", RELOCATABLE, 0x1000),
 ];

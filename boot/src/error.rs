@@ -1,5 +1,6 @@
 //! Why the kernel cannot be started, and what to do about it.
 
+use crate::disk::DiskError;
 use crate::elf::ElfError;
 use crate::memory_map::TooManyRegions;
 use crate::paging::MapError;
@@ -44,6 +45,10 @@ pub enum Error {
     MemoryMap(TooManyRegions),
     /// The information block that a PVH loader hands over is not usable.
     StartInfo(StartInfoError),
+    /// The disk that the machine was started from is not as it must be.
+    Disk(DiskError),
+    /// Firmware lacks something that the loader cannot do without.
+    Firmware(&'static str),
     /// The processor lacks something that the kernel cannot do without.
     Processor(&'static str),
 }
@@ -53,7 +58,7 @@ impl Error {
     pub fn advice(&self) -> &'static str {
         match self {
             Self::NoKernel(advice) => advice,
-            Self::Unreadable { .. } => "check the medium, or write the image to it again",
+            Self::Unreadable { .. } | Self::Disk(_) => "check the medium, or write the image to it again",
             Self::Elf(_) => "build the kernel again, and check that its file was copied whole",
             Self::Configuration(_) => "build the kernel with bootloader_api 0.11",
             Self::OutOfMemory { .. } | Self::Map(MapError::OutOfMemory) => {
@@ -64,6 +69,7 @@ impl Error {
             }
             Self::MemoryMap(_) => "please report this, with the machine's model",
             Self::StartInfo(_) => "start the loader by the PVH protocol, version 1 (QEMU: -kernel)",
+            Self::Firmware(_) => "look for an update of the machine's firmware, or boot by UEFI",
             Self::Processor(_) => "use another processor, or another -cpu in QEMU",
         }
     }
@@ -89,6 +95,8 @@ impl fmt::Display for Error {
             Self::NoRoom { purpose, fixed: None } => write!(f, "no room for {purpose} in the kernel's address space"),
             Self::MemoryMap(error) => error.fmt(f),
             Self::StartInfo(error) => write!(f, "bad PVH start information: {error}"),
+            Self::Disk(error) => error.fmt(f),
+            Self::Firmware(lacks) => write!(f, "this machine's firmware has no {lacks}"),
             Self::Processor(lacks) => write!(f, "this processor has no {lacks}"),
         }
     }
@@ -99,6 +107,12 @@ impl core::error::Error for Error {}
 impl From<ElfError> for Error {
     fn from(error: ElfError) -> Self {
         Self::Elf(error)
+    }
+}
+
+impl From<DiskError> for Error {
+    fn from(error: DiskError) -> Self {
+        Self::Disk(error)
     }
 }
 

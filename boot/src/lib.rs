@@ -28,10 +28,12 @@
 #[macro_use]
 extern crate std;
 
+pub mod disk;
 pub mod elf;
 mod error;
 mod frames;
 pub mod hand_over;
+pub mod image_layout;
 mod load;
 pub mod log;
 pub mod machine;
@@ -40,6 +42,7 @@ pub mod paging;
 mod place;
 pub mod pvh;
 mod relocate;
+pub mod rsdp;
 #[cfg(test)]
 mod testing;
 

@@ -6,10 +6,10 @@
 //!
 //! Sources: Microsoft, "PE Format"; UEFI 2.10, section 2.1 (images).
 
+use crate::Error;
 use object::read::elf::{Dyn, ElfFile64, FileHeader, ProgramHeader};
 use object::write::pe::{NtHeaders, Writer};
 use object::{LittleEndian, Object, elf, pe};
-use std::fmt;
 
 /// Alignment of sections in memory, and the least address of the first.
 const SECTION_ALIGNMENT: u32 = 4096;
@@ -20,34 +20,15 @@ const DIRECTORIES: usize = 16;
 /// Largest program: 64 MiB.
 const MAX_SIZE: u64 = 64 << 20;
 
-/// Why a program cannot become an EFI application.
-#[derive(Debug)]
-pub enum Error {
-    /// It is not an ELF file that can be read.
-    Object(object::Error),
-    /// It is one, but not as it must be.
-    Program(String),
-}
-
-impl fmt::Display for Error {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Object(error) => write!(f, "cannot read the program: {error}"),
-            Self::Program(problem) => write!(f, "cannot make an EFI application of the program: {problem}"),
-        }
-    }
-}
-
-impl std::error::Error for Error {}
-
-impl From<object::Error> for Error {
-    fn from(error: object::Error) -> Self {
-        Self::Object(error)
-    }
-}
+/// What errors call the program.
+const PROGRAM: &str = "the UEFI loader";
 
 fn problem<T>(text: impl Into<String>) -> Result<T, Error> {
-    Err(Error::Program(text.into()))
+    Err(Error::Program(PROGRAM, text.into()))
+}
+
+fn unreadable(error: object::Error) -> Error {
+    Error::Object(PROGRAM, error)
 }
 
 /// A section in the making.
@@ -70,7 +51,7 @@ impl Section {
 /// # Errors
 /// If it is not a static, relocatable program for x86-64 without writable and executable segments.
 pub fn application(program: &[u8]) -> Result<Vec<u8>, Error> {
-    let file = ElfFile64::<LittleEndian>::parse(program)?;
+    let file = ElfFile64::<LittleEndian>::parse(program).map_err(unreadable)?;
     let header = file.elf_header();
     if header.e_machine(LittleEndian) != elf::EM_X86_64 || header.e_type(LittleEndian) != elf::ET_DYN {
         return problem("it is not a position-independent program for x86-64");
@@ -152,7 +133,7 @@ fn relocations<'a>(file: &ElfFile64<'a, LittleEndian>) -> Result<&'a [elf::Rela6
     let data = file.data();
     let (mut address, mut size) = (0, 0);
     for segment in file.elf_program_headers() {
-        for entry in segment.dynamic(LittleEndian, data)?.unwrap_or_default() {
+        for entry in segment.dynamic(LittleEndian, data).map_err(unreadable)?.unwrap_or_default() {
             match entry.d_tag(LittleEndian) {
                 elf::DT_RELA => address = entry.d_val(LittleEndian),
                 elf::DT_RELASZ => size = entry.d_val(LittleEndian),

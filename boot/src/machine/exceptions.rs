@@ -141,10 +141,18 @@ unsafe extern "C" {
     static exception_handler: UnsafeCell<u64>;
 }
 
-/// Descriptor tables, the task state with the exceptions' stack, and that stack.
+/// The stack on which exceptions are handled.
+#[repr(align(16))]
+struct Stack(UnsafeCell<[u8; STACK]>);
+
+// SAFETY: only the processor uses it, from `install` on.
+unsafe impl Sync for Stack {}
+
+static EXCEPTION_STACK: Stack = Stack(UnsafeCell::new([0; STACK]));
+
+/// Descriptor tables, and the task state that names the exceptions' stack.
 #[repr(C, align(16))]
 struct Tables {
-    stack: [u8; STACK],
     gates: [[u64; 2]; VECTORS],
     descriptors: [u64; 5],
     task: [u32; 26],
@@ -156,7 +164,6 @@ struct Place(UnsafeCell<Tables>);
 unsafe impl Sync for Place {}
 
 static TABLES: Place = Place(UnsafeCell::new(Tables {
-    stack: [0; STACK],
     gates: [[0; 2]; VECTORS],
     descriptors: [0, 0x00AF_9B00_0000_FFFF, 0x00CF_9300_0000_FFFF, 0, 0],
     task: [0; 26],
@@ -178,7 +185,7 @@ pub unsafe fn install(handler: extern "C" fn(&Frame) -> !) {
     // before they are loaded, and have the layout that the processor expects.
     unsafe {
         exception_handler.get().write(handler as usize as u64);
-        let stack_top = (&raw const (*tables).stack).add(1).addr() as u64;
+        let stack_top = EXCEPTION_STACK.0.get().add(1).addr() as u64;
         // Interrupt stack 1 is at offset 36 of the task state; the I/O permission map starts behind its end.
         (*tables).task[9] = stack_top as u32;
         (*tables).task[10] = (stack_top >> 32) as u32;

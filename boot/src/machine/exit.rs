@@ -2,8 +2,8 @@
 
 use super::{cpu, port};
 
-/// QEMU's isa-debug-exit device, as the project's machines have it.
-pub(super) const DEBUG_EXIT: u16 = 0xF4;
+/// Port of QEMU's isa-debug-exit device, as the project's machines have it.
+pub const DEBUG_EXIT: u16 = 0xF4;
 
 /// Why the loader ended. QEMU's exit status is twice the value, plus one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

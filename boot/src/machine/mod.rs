@@ -4,5 +4,6 @@ pub mod bridge;
 pub mod cpu;
 pub mod exceptions;
 pub mod exit;
+pub mod long_mode;
 pub mod port;
 pub mod serial;
