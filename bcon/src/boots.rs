@@ -95,7 +95,8 @@ impl Log {
                 None => high = middle,
             }
         }
-        (low < self.len()).then_some(low)
+        // A tile before it that has no tile line is the fresh disk's first one, or damaged.
+        self.boot_from(low).map(|(_, found_at)| found_at)
     }
 
     /// The boot of the first tile from a position on that has a tile line, and its position.

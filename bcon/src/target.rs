@@ -188,16 +188,16 @@ fn header_at(medium: &Medium, tile: u64) -> Option<Header> {
 /// Opens a device or regular file, and finds its size.
 pub(crate) fn open_file(path: &Path, write: bool) -> Result<(File, u64)> {
     let shown = path.display();
+    let is_fit = |metadata: &fs::Metadata| metadata.is_file() || metadata.file_type().is_block_device();
+    if fs::metadata(path).is_ok_and(|metadata| !is_fit(&metadata)) {
+        bail!("{shown} is neither a block device nor a regular file: name a disk, a partition, or a raw image");
+    }
     let mut file = fs::OpenOptions::new().read(true).write(write).open(path).map_err(|error| match error.kind() {
         io::ErrorKind::PermissionDenied if is_device(path) => {
             anyhow::anyhow!("cannot open {shown}: permission denied; devices need root: run it with sudo")
         }
         _ => anyhow::Error::new(error).context(format!("cannot open {shown}")),
     })?;
-    let kind = file.metadata().with_context(|| format!("cannot look at {shown}"))?.file_type();
-    if !kind.is_file() && !kind.is_block_device() {
-        bail!("{shown} is neither a block device nor a regular file: name a disk, a partition, or a raw image");
-    }
     let len = file.seek(SeekFrom::End(0)).with_context(|| format!("cannot find the size of {shown}"))?;
     Ok((file, len))
 }
