@@ -1,4 +1,4 @@
-//! Named steps of drivers and consoles, at which a crash can be made on purpose.
+//! Named steps of drivers, at which a crash can be made on purpose.
 
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use spin::Once;

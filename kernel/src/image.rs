@@ -1,4 +1,4 @@
-//! The program's image in memory, and its build id: what the linker script knows.
+//! The program's image in memory: what the linker script knows.
 
 use core::arch::global_asm;
 use core::ops::Range;

@@ -1,4 +1,4 @@
-//! The kernel library: what a program links that runs on a bare machine and logs to its disks.
+//! What a program links that runs on a bare machine and logs to its disks.
 #![no_std]
 
 extern crate alloc;

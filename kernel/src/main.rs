@@ -1,4 +1,4 @@
-//! The diagnostic program: what a machine is, and whether its last words would reach a disk.
+//! The diagnostic program: what a machine is, and whether crashes are kept.
 #![no_std]
 #![no_main]
 

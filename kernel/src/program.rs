@@ -1,4 +1,4 @@
-//! What makes a program of a `main` function: entry point, panic handler, allocator, memory functions.
+//! What makes a bare-metal program of a `main` function.
 
 pub use bootloader_api;
 pub use freestanding;

@@ -1,4 +1,4 @@
-//! Looks for consoles on a disk: the disk as a whole, its partitions, log files.
+//! Looks for consoles on a disk: the disk itself, partitions, log files.
 
 use crate::consoles::Settings;
 use crate::devices::disk::{Disk, Name};

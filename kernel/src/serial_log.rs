@@ -1,4 +1,4 @@
-//! The log on the serial port: whole lines, by a cursor of its own in the record ring.
+//! The log on the serial port: whole lines, as far as there is time.
 //!
 //! The port is slow, emulated ones in particular, so it gets what time is left: a log call leaves its line to the next
 //! pump or tick, which send for a bounded time. Whoever floods the log finds `*** n lines left out ***` here, warnings, and

@@ -1,4 +1,4 @@
-//! The timer tick: writes out logs even if the program never yields, and notices when it hangs.
+//! The timer tick: writes out logs, and notices when the program hangs.
 //!
 //! Every 10 ms the local APIC interrupts whatever runs. The handler has a stack of its own, saves the SSE state, takes locks
 //! only if they are free, and allocates nothing. It also gives a virtual machine's watchdog new time, so that a

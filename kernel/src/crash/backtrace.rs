@@ -1,4 +1,4 @@
-//! Backtraces by frame pointers, which never fault: only memory that is known to be a stack is read.
+//! Backtraces by frame pointers, which never fault: only stacks are read.
 
 use crate::arch::stacks;
 use crate::arch::trap::Frame;

@@ -1,4 +1,4 @@
-//! The crash path: whatever kills the program, its last words go to every console.
+//! The crash path: whatever kills the program, its last words get out.
 //!
 //! ```text
 //! exception ─┐                 ┌─ level 0: whole record ── consoles ── serial ── end

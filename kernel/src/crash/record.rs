@@ -1,4 +1,4 @@
-//! What a crash record says: plain data out of the scene, made into text once, in memory that was set aside.
+//! What a crash record says: plain data out of the scene, made into text.
 
 use super::backtrace::{self, Backtrace, STACK_BYTES};
 use super::{Cause, Scene, provoke};

@@ -1,4 +1,4 @@
-//! What the crash path needs of each disk and console: set aside when the console is found, and not touched until then.
+//! What the crash path needs of each disk and console, set aside for it.
 //!
 //! ```text
 //! STATIONS ─► Station: a disk's crash port ─┬─► Post: a console's target, buffers, room for the console that takes over

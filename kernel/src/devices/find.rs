@@ -1,4 +1,4 @@
-//! Finds disks: NVMe controllers and virtio disks on PCI, and virtio disks that the command line names.
+//! Finds disks: NVMe controllers and virtio disks, with or without PCI.
 
 use super::disk::{CrashPort, Disk, Name, VirtioTransport};
 use super::platform::{Machine, PortRegisters};

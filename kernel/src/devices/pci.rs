@@ -1,4 +1,4 @@
-//! PCI configuration space, by the two I/O ports that every PC has, or mapped into memory.
+//! PCI configuration space, by I/O ports or mapped into memory.
 
 use crate::arch::{acpi, port};
 use crate::devices::platform::{Machine, MappedRegisters};

@@ -1,4 +1,4 @@
-//! `app=lines:N[:LEN]`: numbered lines, for those who want to see that none is missing.
+//! `app=lines:N[:LEN]`: numbered lines, to see that none is missing.
 
 use kernel::Kernel;
 use log::info;

@@ -1,4 +1,4 @@
-//! Memory that devices reach: contiguous frames, through the map of physical memory.
+//! Memory that devices reach: contiguous frames.
 
 use super::{MEMORY, mapped};
 use platform::DmaBuffer;

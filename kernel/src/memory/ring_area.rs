@@ -1,4 +1,4 @@
-//! The record ring's place: fixed, so that the next boot finds it after a reset.
+//! The record ring's place: fixed, so that it is found after a reset.
 
 use super::{MEMORY, mapped};
 use core::ops::Range;

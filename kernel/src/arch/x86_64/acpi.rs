@@ -1,4 +1,4 @@
-//! The little of ACPI that is needed: PCI Express's configuration space, and how to switch off.
+//! The little of ACPI that is needed: PCI Express, and how to switch off.
 //!
 //! Everything in the tables is checked: length, checksum, bounds. A table that is not right is not there.
 

@@ -1,4 +1,4 @@
-//! The 8254 interval timer, channel 2: a clock of known rate to measure others by.
+//! The 8254 interval timer: a clock of known rate to measure others by.
 
 use super::{cpu, port};
 
