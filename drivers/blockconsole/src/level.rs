@@ -45,6 +45,17 @@ impl Level {
         }
     }
 
+    /// Its name, filled up with spaces to the five columns that it has in a line.
+    pub const fn column(self) -> &'static [u8; 5] {
+        match self {
+            Self::Error => b"ERROR",
+            Self::Warn => b"WARN ",
+            Self::Info => b"INFO ",
+            Self::Debug => b"DEBUG",
+            Self::Trace => b"TRACE",
+        }
+    }
+
     /// The level with this name, in capitals or small letters.
     pub fn from_name(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|level| level.name().eq_ignore_ascii_case(name))

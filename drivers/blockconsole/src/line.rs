@@ -35,7 +35,8 @@ pub fn format_line(record: &Record<'_>, out: &mut [u8]) -> usize {
 #[derive(Clone, Debug)]
 pub struct Line<'r> {
     prefix: [u8; MAX_PREFIX],
-    prefix_len: usize,
+    /// Where in that the prefix begins.
+    prefix_start: usize,
     target: &'r str,
     text: &'r str,
     truncated: bool,
@@ -61,9 +62,9 @@ enum Part {
 impl<'r> Line<'r> {
     /// The line of this record, from its beginning.
     pub fn new(record: &Record<'r>) -> Self {
-        let (prefix, prefix_len) = prefix(record);
+        let (prefix, prefix_start) = prefix(record);
         let Record { target, text, truncated, .. } = *record;
-        Self { prefix, prefix_len, target, text, truncated, part: Part::Prefix, done: 0, escape_done: 0 }
+        Self { prefix, prefix_start, target, text, truncated, part: Part::Prefix, done: 0, escape_done: 0 }
     }
 
     /// Whether all of it is written.
@@ -75,8 +76,8 @@ impl<'r> Line<'r> {
     pub fn fill(&mut self, out: &mut [u8]) -> usize {
         let mut at = 0;
         loop {
-            let (source, escaped, next) = match self.part {
-                Part::Prefix => (self.prefix.get(..self.prefix_len).unwrap_or_default(), false, Part::Target),
+            let (source, is_escaped, next) = match self.part {
+                Part::Prefix => (self.prefix.get(self.prefix_start..).unwrap_or_default(), false, Part::Target),
                 Part::Target => (self.target.as_bytes(), true, Part::Colon),
                 Part::Colon => (&b": "[..], false, Part::Text),
                 Part::Text => (self.text.as_bytes(), true, Part::Truncated),
@@ -85,20 +86,20 @@ impl<'r> Line<'r> {
                 Part::End => return at,
             };
             let rest = source.get(self.done..).unwrap_or_default();
-            let plain = if escaped { plain_len(rest) } else { rest.len() };
             let room = out.get_mut(at..).unwrap_or_default();
-            let copied = copy(rest.get(..plain).unwrap_or_default(), room);
+            let copied = if is_escaped { copy_plain(rest, room) } else { copy(rest, room) };
             at += copied;
             self.done += copied;
-            if copied < plain {
-                return at;
-            }
-            let Some(after) = rest.get(plain..).filter(|after| !after.is_empty()) else {
+            let rest = rest.get(copied..).unwrap_or_default();
+            let room = out.get_mut(at..).unwrap_or_default();
+            if rest.is_empty() {
                 (self.part, self.done) = (next, 0);
                 continue;
-            };
-            let (escape, escape_len, taken) = escape(after);
-            let room = out.get_mut(at..).unwrap_or_default();
+            }
+            if room.is_empty() {
+                return at;
+            }
+            let (escape, escape_len, taken) = escape(rest);
             let copied = copy(escape.get(self.escape_done..escape_len).unwrap_or_default(), room);
             at += copied;
             self.escape_done += copied;
@@ -120,14 +121,44 @@ fn copy(from: &[u8], to: &mut [u8]) -> usize {
     len
 }
 
-/// Length of what can stand in a line as it is. C1 controls are the characters C2 80 to C2 9F in UTF-8.
-fn plain_len(bytes: &[u8]) -> usize {
-    let is_special = |(i, byte): (usize, &u8)| match byte {
+/// Copies what fits of what can stand in a line as it is, up to the first control character, and returns how much that was.
+fn copy_plain(from: &[u8], to: &mut [u8]) -> usize {
+    let mut len = 0;
+    loop {
+        let (rest, room) = (from.get(len..).unwrap_or_default(), to.get_mut(len..).unwrap_or_default());
+        // Most text is plain: eight bytes at a time, as long as none of them might be special.
+        let words = rest.as_chunks().0.iter().zip(room.as_chunks_mut().0);
+        len += 8 * words.take_while(|(from, _)| is_plain(**from)).map(|(from, to)| *to = *from).count();
+        // Then one by one, past what only looked special.
+        let (rest, room) = (from.get(len..).unwrap_or_default(), to.get_mut(len..).unwrap_or_default());
+        let bytes = rest.iter().enumerate().zip(room).take(8);
+        let plain = bytes.take_while(|((i, byte), _)| !is_special(**byte, rest.get(i + 1)));
+        let copied = plain.map(|((_, from), to)| *to = *from).count();
+        len += copied;
+        if copied < 8 {
+            return len;
+        }
+    }
+}
+
+/// Whether this byte begins a control character. C1 controls are the characters C2 80 to C2 9F in UTF-8.
+fn is_special(byte: u8, next: Option<&u8>) -> bool {
+    match byte {
         0x00..=0x1f | 0x7f => true,
-        0xc2 => bytes.get(i + 1).is_some_and(|second| (0x80..=0x9f).contains(second)),
+        0xc2 => next.is_some_and(|next| (0x80..=0x9f).contains(next)),
         _ => false,
-    };
-    bytes.iter().enumerate().position(is_special).unwrap_or(bytes.len())
+    }
+}
+
+/// Whether certainly none of these bytes begins a control character.
+fn is_plain(bytes: [u8; 8]) -> bool {
+    const ONES: u64 = 0x0101_0101_0101_0101;
+    const HIGH: u64 = 0x80 * ONES;
+    // The high bit of each byte that is 0, and perhaps of some above the lowest such.
+    let zeroes = |word: u64| word.wrapping_sub(ONES) & !word & HIGH;
+    let word = u64::from_le_bytes(bytes);
+    let below_20 = word.wrapping_sub(0x20 * ONES) & !word & HIGH;
+    below_20 | zeroes(word ^ (0x7f * ONES)) | zeroes(word ^ (0xc2 * ONES)) == 0
 }
 
 /// The escape for the control character at the beginning: its bytes, their number, and how many bytes it stands for.
@@ -143,38 +174,31 @@ fn escape(bytes: &[u8]) -> ([u8; MAX_ESCAPE], usize, usize) {
     }
 }
 
-/// `[    1.234567] LEVEL `, and its length.
+/// `[    1.234567] LEVEL `, at the end of what is returned, and where it begins.
 fn prefix(record: &Record<'_>) -> ([u8; MAX_PREFIX], usize) {
-    let mut out = [b' '; MAX_PREFIX];
-    let seconds = record.time_ns / 1_000_000_000;
-    let micros = record.time_ns / 1_000 % 1_000_000;
-    let width = (seconds.checked_ilog10().unwrap_or(0) as usize + 1).max(5);
-    let len = width + "[.123456] ERROR ".len();
-    // Back to front: everything but the seconds has a fixed width.
-    let mut places = out.iter_mut().take(len).rev();
-    let mut put = |bytes: &[u8]| {
-        for (byte, place) in bytes.iter().rev().zip(places.by_ref()) {
-            *place = *byte;
-        }
-    };
-    put(b" ");
-    let name = record.level.name().as_bytes();
-    put(b"     ".get(name.len()..).unwrap_or_default());
-    put(name);
-    put(b"] ");
-    put_number(&mut put, micros, 6, b'0');
-    put(b".");
-    put_number(&mut put, seconds, width, b' ');
-    put(b"[");
-    (out, len)
-}
-
-/// Puts a number's digits, the last one first, in a column of this width.
-fn put_number(put: &mut impl FnMut(&[u8]), mut number: u64, width: usize, fill: u8) {
-    for place in 0..width {
-        put(&[if number == 0 && place > 0 { fill } else { b'0' + (number % 10) as u8 }]);
-        number /= 10;
+    let mut out = *b"            .      ]       ";
+    let mut micros = (record.time_ns % 1_000_000_000) as u32 / 1_000;
+    for place in out[13..19].iter_mut().rev() {
+        *place = b'0' + (micros % 10) as u8;
+        micros /= 10;
     }
+    let mut seconds = record.time_ns / 1_000_000_000;
+    let mut start = 7;
+    for (i, place) in out[..12].iter_mut().enumerate().rev() {
+        *place = match seconds {
+            0 if i == 11 => b'0',
+            0 if i >= 7 => b' ',
+            0 => b'[',
+            _ => b'0' + (seconds % 10) as u8,
+        };
+        start = i;
+        if *place == b'[' {
+            break;
+        }
+        seconds /= 10;
+    }
+    out[21..26].copy_from_slice(record.level.column());
+    (out, start)
 }
 
 #[cfg(test)]
@@ -227,6 +251,20 @@ mod tests {
             let body = line.strip_prefix("[    0.000000] INFO  t: ").unwrap().strip_suffix('\n').unwrap();
             assert_eq!(body != text, c.is_control(), "{c:?}");
             assert!(!body.chars().any(char::is_control), "{c:?}");
+        }
+    }
+
+    #[test]
+    fn no_control_character_slips_through_at_any_place() {
+        let plain = "0123456789abcdefghijklmnop°éµ→xyz";
+        for at in plain.char_indices().map(|(at, _)| at) {
+            for control in ['\0', '\x1f', '\x7f', '\u{80}', '\u{9f}'] {
+                let (before, after) = plain.split_at(at);
+                let text = format!("{before}{control}{after}");
+                let expected = format!("[    0.000000] INFO  t: {before}\\x{:02x}{after}\n", u32::from(control));
+                assert_eq!(line(&record(0, Level::Info, "t", &text)), expected);
+            }
+            assert!(line(&record(0, Level::Info, "t", &plain[at..])).ends_with(&format!(": {}\n", &plain[at..])));
         }
     }
 

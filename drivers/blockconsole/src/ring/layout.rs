@@ -2,11 +2,11 @@
 //!
 //! | words | content |
 //! |---|---|
-//! | 0..16 | identity, first copy ([`super::identity`]) |
+//! | 0..16 | identity, first copy (`identity.rs`) |
 //! | 16 | number of records begun: the next sequence number |
 //! | 17 | number of data words reserved: the next position |
 //! | 18..24 | unused, so that the counters have a cache line to themselves |
-//! | 24..32 | durable mark, twice ([`super::identity`]) |
+//! | 24..32 | durable mark, twice (`identity.rs`) |
 //! | 32.. | `slots` slots of 4 words: state, position, meta, checksum |
 //! | … | data, all that remains |
 //! | last 16 | identity, second copy |

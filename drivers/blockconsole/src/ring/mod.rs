@@ -6,7 +6,7 @@
 //! nothing is `unsafe`: all shared memory is [`AtomicU64`] words, and what a word holds is never trusted.
 //!
 //! # Structure
-//! Two rings in one piece of memory ([`layout`]), and a counter for each:
+//! Two rings in one piece of memory (`layout.rs`), and a counter for each:
 //!
 //! ```text
 //!   begun ────► slots   one of 4 words for each record: state, position, meta, checksum
@@ -47,9 +47,9 @@
 //! # Ordering
 //! | pair | writer | reader | what it is for |
 //! |---|---|---|---|
-//! | `commit` | release compare-and-swap of `state` ([`writer`]) | acquire load of `state` ([`reader`]) | who sees a record committed sees all of it |
-//! | `lap` | release fence between the counters and the first store ([`writer`]) | acquire fence between the last load and the counters ([`reader`]) | who copied a word that a newer record had already replaced sees the counter that says so |
-//! | `reuse` | release compare-and-swap of `state` ([`writer`]) | acquire load of `state` by the *next writer* of the slot ([`writer`]) | a finished record's stores do not land on its successor's |
+//! | `commit` | release compare-and-swap of `state` (`writer.rs`) | acquire load of `state` (`reader.rs`) | who sees a record committed sees all of it |
+//! | `lap` | release fence between the counters and the first store (`writer.rs`) | acquire fence between the last load and the counters (`reader.rs`) | who copied a word that a newer record had already replaced sees the counter that says so |
+//! | `reuse` | release compare-and-swap of `state` (`writer.rs`) | acquire load of `state` by the *next writer* of the slot (`writer.rs`) | a finished record's stores do not land on its successor's |
 //! | `birth` | fence between erasing the identity and clearing the slots, and before the identity is written ([`Ring::create`]) | a reset | a valid identity never stands over slots that are half cleared |
 //!
 //! On x86-64 all of these cost nothing but the locked instructions, of which a write has three.
@@ -68,7 +68,7 @@
 //!
 //! # After a reset
 //! The memory stays as it is over a reset that does not cut the power, and the next boot finds in it what its
-//! predecessor could not write to disk: [`Ring::adopt`] reads it, [`succession`] has two rings take turns, so that
+//! predecessor could not write to disk: [`Ring::adopt`] reads it, [`succeed`] has two rings take turns, so that
 //! the old one is there until the new one has taken over what matters. On hardware whose caches lose unwritten lines in a reset,
 //! the memory should be mapped write-through; lines lost nevertheless cost the records in them, and no others.
 //!

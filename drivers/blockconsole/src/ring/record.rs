@@ -106,19 +106,22 @@ impl RecordBuffer {
     pub(super) fn record(&mut self, sequence: u64, time_ns: u64, meta: Meta) -> Record<'_> {
         let Meta { text_len, target_len, level, truncated, cpu } = meta;
         let len = (target_len + text_len).min(MAX_BYTES);
-        if let Some(bytes) = self.bytes.get_mut(..len)
-            && str::from_utf8(bytes).is_err()
-        {
-            // Writers put whole characters here. Memory that somebody else filled with a valid checksum may hold
-            // anything; what is not ASCII in it is not worth guessing at.
-            for byte in bytes.iter_mut().filter(|byte| !byte.is_ascii()) {
-                *byte = b'?';
-            }
-        }
-        let bytes = str::from_utf8(self.bytes.get(..len).unwrap_or_default()).unwrap_or_default();
+        let (bytes, _) = self.bytes.split_at_mut(len);
+        let bytes = valid_utf8(bytes);
         let (target, text) = bytes.split_at_checked(target_len).unwrap_or(("", bytes));
         Record { sequence, time_ns, cpu, level, target, text, truncated }
     }
+}
+
+/// The bytes as text. Writers put whole characters there; memory that somebody else filled, with a checksum that fits,
+/// may hold anything, and what is not ASCII in it is not worth guessing at.
+fn valid_utf8(bytes: &mut [u8]) -> &str {
+    if str::from_utf8(bytes).is_err() {
+        for byte in bytes.iter_mut().filter(|byte| !byte.is_ascii()) {
+            *byte = b'?';
+        }
+    }
+    str::from_utf8(bytes).unwrap_or_default()
 }
 
 impl Default for RecordBuffer {
