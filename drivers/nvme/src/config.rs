@@ -34,11 +34,12 @@ pub struct Config {
 #[derive(Clone, Copy, Debug)]
 pub struct Timeouts {
     /// An I/O command is late when this much time has passed since it was made *and* since the
-    /// device last completed any other: a slow disk with a deep queue is not a dead one.
+    /// device last completed any other: a slow disk with a deep queue is not a dead one. The controller is then asked to abort
+    /// it, and if it answers, the command gets more time.
     pub progress_ns: u64,
     /// An I/O command is late at the latest this long after it was submitted, retries included.
     pub command_ns: u64,
-    /// How long an Abort may take before the controller is reset; 0 = never try.
+    /// How long an Abort may take before the controller is reset; 0 = never try, but reset.
     pub abort_ns: u64,
     /// How long an admin command may take.
     pub admin_ns: u64,
@@ -54,9 +55,11 @@ impl Default for Config {
             max_transfer_bytes: MAX_TRANSFER,
             max_namespaces: 16,
             retries: 3,
+            // A log can wait: its ring holds it meanwhile. And some hypervisors stop the whole machine for as long as a reset
+            // of theirs waits for a request, so that a reset costs more than patience.
             timeouts: Timeouts {
-                progress_ns: 2000 * MS,
-                command_ns: 10_000 * MS,
+                progress_ns: 5000 * MS,
+                command_ns: 15_000 * MS,
                 abort_ns: 500 * MS,
                 admin_ns: 5000 * MS,
             },

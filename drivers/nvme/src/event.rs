@@ -166,7 +166,9 @@ pub enum Event {
     },
     /// A late command is being aborted.
     Aborting,
-    /// The Abort did not help.
+    /// The controller answers, but does not abort: what is late gets all the time that a command may take.
+    AbortRefused,
+    /// The Abort was not answered, or did not end the command.
     AbortFailed,
     /// A completion that belongs to no command, or is wrong otherwise.
     Protocol(&'static str),
@@ -220,6 +222,7 @@ impl fmt::Display for Event {
                 write!(f, "{command} is not answered after {} ms", waited_ns / 1_000_000)
             }
             Self::Aborting => f.write_str("aborting the late command"),
+            Self::AbortRefused => f.write_str("the controller answers, but does not abort: waiting on"),
             Self::AbortFailed => f.write_str("the abort did not help"),
             Self::Protocol(what) => write!(f, "completion makes no sense: {what}"),
             Self::ResetBegun(reason) => write!(f, "resetting the controller: {}", reason.words()),

@@ -54,7 +54,10 @@ struct Slot {
     issued: u64,
     retry_at: u64,
     attempts: u8,
+    /// It was late at least once.
     overdue: bool,
+    /// It was late, but the controller is alive: only its limit counts.
+    spared: bool,
     result: Result<(), Error>,
 }
 
@@ -71,10 +74,6 @@ impl Slots {
 
     pub(crate) const fn is_empty(self) -> bool {
         self.0 == 0
-    }
-
-    pub(crate) const fn len(self) -> u32 {
-        self.0.count_ones()
     }
 
     pub(crate) const fn contains(self, index: usize) -> bool {
@@ -173,6 +172,7 @@ impl Io {
             retry_at: 0,
             attempts: 0,
             overdue: false,
+            spared: false,
             // Poison: a completion that was not set by an answer of the device is an error.
             result: Err(Error::new(ErrorKind::Protocol)),
         };
@@ -284,7 +284,8 @@ impl Io {
     pub(crate) fn late(&self, now: u64, timeouts: &Timeouts) -> Slots {
         self.select(self.flying, |slot| {
             let since = slot.issued.max(self.last_progress);
-            now.saturating_sub(since) >= timeouts.progress_ns || slot.waited(now) >= timeouts.command_ns
+            let stalled = !slot.spared && now.saturating_sub(since) >= timeouts.progress_ns;
+            stalled || slot.waited(now) >= timeouts.command_ns
         })
     }
 
@@ -292,6 +293,20 @@ impl Io {
     pub(crate) fn mark_overdue(&mut self, index: usize) {
         if let Some(slot) = self.slots.get_mut(index) {
             slot.overdue = true;
+        }
+    }
+
+    /// Those of these that were not spared before.
+    pub(crate) fn not_spared(&self, among: Slots) -> Slots {
+        self.select(among, |slot| !slot.spared)
+    }
+
+    /// Spares every flying request that was late.
+    pub(crate) fn spare_overdue(&mut self) {
+        for index in self.flying {
+            if let Some(slot) = self.slots.get_mut(index) {
+                slot.spared = slot.overdue;
+            }
         }
     }
 
@@ -384,6 +399,7 @@ impl Slot {
             retry_at: 0,
             attempts: 0,
             overdue: false,
+            spared: false,
             result: Ok(()),
         }
     }

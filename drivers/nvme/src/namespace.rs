@@ -9,6 +9,7 @@ use alloc::sync::Arc;
 use block::{BlockDevice, Completion, Error, ErrorKind, Geometry, Refused, Request, State, Tag, WriteCache};
 use platform::{DmaBuffer, Platform};
 
+use crate::event::Event;
 use crate::identify::{ControllerInfo, Described, NamespaceInfo, NamespaceNames};
 use crate::shared::Shared;
 use crate::spec::io;
@@ -122,6 +123,12 @@ impl<P: Platform> Namespace<P> {
     /// What it is.
     pub const fn info(&self) -> &NamespaceInfo {
         &self.port.info
+    }
+
+    /// The next thing that happened on its controller, to it or to any other namespace: what
+    /// [`Controller::next_event`](crate::Controller::next_event) gives to those that have kept the controller's handle.
+    pub fn next_event(&self) -> Option<Event> {
+        self.port.shared.with(|engine| engine.events.pop()).flatten()
     }
 }
 

@@ -1,16 +1,17 @@
 //! Deadlines of commands, and what is done about those that are late.
 //!
 //! ```text
-//!   one command late ──► Abort ──► it completes ──► go on
-//!                          │
-//!                          └─ refused, or too late ─┐
-//!   several late, or no Abort possible ─────────────┼──► controller reset ──► ready, or dead
-//!   fatal status, strays, admin command late ───────┘
-//!   all ones ─────────────────────────────────────────────────────────────► dead
+//!   no progress, or a command at its limit ──► Abort ──► it completes ──► go on
+//!                                                │
+//!                                                ├─ answered, but not aborted ──► spared up to its limit ─┐
+//!                                                └─ not answered ─────────────────────────────────────────┤
+//!   fatal status, strays, admin command late, no Abort possible ──────────────────────────────────────────┤
+//!                                                                     ready, or dead ◄── controller reset ◄┘
+//!   all ones ───────────────────────────────► dead
 //! ```
 //!
-//! An Abort helps where one command hangs in a controller that is otherwise well: the others go on. If several are late the
-//! controller is not well.
+//! The Abort asks two things: whether the command can be ended, and whether the controller is alive at all. One that answers
+//! is, and its medium is slow: what is late gets all the time that a command may take. One that does not is reset.
 
 use platform::Platform;
 
@@ -73,8 +74,8 @@ impl<P: Platform> Engine<P> {
             self.events.push(Event::Late { command: self.io.name(index, namespace), waited_ns });
             self.io.mark_overdue(index);
         }
-        let only_one = (late.len() == 1).then(|| { late }.next()).flatten();
-        let command = only_one.and_then(|index| Some((index, self.io.command_id(index)?)));
+        let candidate = self.io.not_spared(late).next();
+        let command = candidate.and_then(|index| Some((index, self.io.command_id(index)?)));
         match command {
             Some((index, command_id)) if self.can_abort() => self.send_abort(index, command_id, now),
             _ => self.begin_reset(ResetReason::Late),
@@ -128,8 +129,9 @@ impl<P: Platform> Engine<P> {
             // It completed by itself in the meantime.
             self.abort = None;
         } else if !helped {
-            self.events.push(Event::AbortFailed);
-            self.begin_reset(ResetReason::Late);
+            self.events.push(Event::AbortRefused);
+            self.abort = None;
+            self.io.spare_overdue();
         }
     }
 

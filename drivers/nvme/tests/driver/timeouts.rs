@@ -31,7 +31,7 @@ fn an_abort_ends_a_command_that_hangs_and_others_go_on() {
     assert_eq!(kind(&failed), ErrorKind::TimedOut);
     assert!(failed.buffer.is_some());
     let took = now(&bench) - start;
-    assert!((2000 * MS..2010 * MS).contains(&took), "{took}");
+    assert!((5000 * MS..5010 * MS).contains(&took), "{took}");
     assert_eq!(lock(&bench.device).enables, 1);
     assert!(bench.events().contains(&Event::Aborting));
     let write = bench.write(0, 1, 2);
@@ -45,7 +45,7 @@ fn a_command_that_completes_while_it_is_being_aborted_is_done() {
     let mut done = false;
     lock(&bench.device).judge(move |entry| match entry.opcode {
         0x08 if !entry.is_io() => Verdict::Delay(300 * MS),
-        _ if entry.is_io() && !std::mem::replace(&mut done, true) => Verdict::Delay(2100 * MS),
+        _ if entry.is_io() && !std::mem::replace(&mut done, true) => Verdict::Delay(5100 * MS),
         _ => Verdict::Obey,
     });
     let write = bench.write(0, 1, 1);
@@ -61,6 +61,29 @@ fn a_command_that_completes_while_it_is_being_aborted_is_done() {
 }
 
 #[test]
+fn a_controller_that_answers_gets_time_for_a_slow_medium() {
+    // As a request that hangs in QEMU: it is not aborted, and completes after a while.
+    let mut bench = ready(Options::default());
+    lock(&bench.device).judge(|entry| match entry.opcode {
+        0x08 if !entry.is_io() => Verdict::Fail(0x0006),
+        _ if entry.is_io() => Verdict::Delay(12 * SECOND),
+        _ => Verdict::Obey,
+    });
+    for tag in 0..3 {
+        let write = bench.write(tag, 1, 1);
+        bench.submit(tag, write);
+    }
+    for _ in 0..3 {
+        assert!(bench.completion().result.is_ok());
+    }
+    assert_eq!(lock(&bench.device).enables, 1);
+    let aborts = lock(&bench.device).taken.iter().filter(|entry| !entry.is_io() && entry.opcode == 8).count();
+    assert_eq!(aborts, 1);
+    assert!(bench.events().contains(&Event::AbortRefused));
+    bench.assert_clean();
+}
+
+#[test]
 fn a_reset_follows_where_the_abort_does_not_help() {
     for verdict in [Verdict::Ignore, Verdict::Swallow, Verdict::StopMidway, Verdict::AsId(0x7FC0)] {
         let mut bench = ready(Options::default());
@@ -71,7 +94,9 @@ fn a_reset_follows_where_the_abort_does_not_help() {
         let failed = bench.completion();
         assert_eq!(kind(&failed), ErrorKind::TimedOut, "{verdict:?}");
         assert!(failed.buffer.is_some(), "{verdict:?}");
-        assert!(now(&bench) - start < 2600 * MS, "{verdict:?}");
+        // A controller that still answers gets all the time that a command may take.
+        let limit = if verdict == Verdict::StopMidway { 5600 } else { 15_100 };
+        assert!(now(&bench) - start < limit * MS, "{verdict:?}");
         bench.settle();
         assert_eq!(lock(&bench.device).enables, 2, "{verdict:?}");
         let write = bench.write(0, 1, 2);
@@ -146,7 +171,7 @@ fn a_dead_device_keeps_the_buffers_that_it_may_still_use() {
             assert!(failed.buffer.is_none());
         }
         assert_eq!(bench.disks[0].state(), State::Dead(expected.into()));
-        let limit = if vanish { 10 * MS } else { 2 * SECOND + 2 * SECOND + 100 * MS };
+        let limit = if vanish { 10 * MS } else { 15 * SECOND + 2 * SECOND + 100 * MS };
         assert!(now(&bench) - start < limit);
         // A reset may still be asked for, and may work.
         lock(&bench.device).faults = Default::default();
@@ -211,7 +236,7 @@ fn a_command_that_hangs_among_others_that_do_not_is_found_as_well() {
         if completion.tag == Tag(1000) && completion.result.is_err() {
             assert_eq!(kind(&completion), ErrorKind::TimedOut);
             let took = now(&bench) - start;
-            assert!((10 * SECOND..11 * SECOND).contains(&took), "{took}");
+            assert!((15 * SECOND..16 * SECOND).contains(&took), "{took}");
             assert_eq!(lock(&bench.device).enables, 1);
             return;
         }
@@ -236,7 +261,7 @@ fn a_controller_that_no_reset_helps_is_given_up_and_returns_the_buffers() {
             break;
         }
     }
-    assert!(now(&bench) - start < 12 * SECOND);
+    assert!(now(&bench) - start < 62 * SECOND);
     assert_eq!(
         bench.controller.failure().unwrap().to_string(),
         "stopping the controller: several resets in a row did not help"
@@ -256,7 +281,7 @@ fn a_device_that_stays_deaf_dies_in_bounded_time() {
     bench.settle();
     assert_eq!(bench.disks[0].state(), State::Dead(ErrorKind::TimedOut.into()));
     // Late, abort, then two attempts of one admin command each.
-    assert!(now(&bench) - start < 13 * SECOND);
+    assert!(now(&bench) - start < 16 * SECOND);
 }
 
 #[test]
