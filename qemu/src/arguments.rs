@@ -97,6 +97,10 @@ impl Arguments {
             // QEMU refuses a logical block that is larger than the physical one.
             device.push_str(&format!(",logical_block_size={block},physical_block_size={block}"));
         }
+        if disk.kind != Kind::Nvme && !disk.faults.is_empty() {
+            // By default QEMU pauses the machine when a virtio disk has no space left.
+            device.push_str(",werror=report,rerror=report");
+        }
         for property in &disk.properties {
             device.push(',');
             device.push_str(property);

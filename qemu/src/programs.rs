@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::{Mutex, PoisonError};
 use std::{env, iter};
 
 use anyhow::{Context, Result, bail};
@@ -16,6 +17,10 @@ pub struct Programs {
     pub kernel: PathBuf,
 }
 
+/// Cargo's names for them.
+const LOADER: &str = "loader-pvh";
+const KERNEL: &str = "kernel";
+
 /// The environment variables that name programs which were built before, so that tests need not ask cargo again.
 const BUILT: [&str; 2] = ["BLOCKCONSOLE_LOADER", "BLOCKCONSOLE_KERNEL"];
 
@@ -27,7 +32,7 @@ impl Programs {
     pub fn build(release: bool) -> Result<Self> {
         let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
         let mut command = Command::new(cargo);
-        command.args(["build", "--package", "boot", "--package", "kernel", "--bins"]);
+        command.args(["build", "--package", "boot", "--package", "kernel", "--bin", LOADER, "--bin", KERNEL]);
         command.args(["--message-format", "json-render-diagnostics"]);
         command.args(release.then_some("--release")).current_dir(workspace());
         let output = command.stdin(Stdio::null()).stderr(Stdio::inherit()).output().context("cannot run cargo")?;
@@ -35,18 +40,24 @@ impl Programs {
             bail!("the loader and the kernel do not build");
         }
         let messages = String::from_utf8_lossy(&output.stdout);
-        Ok(Self { loader: executable(&messages, "loader-pvh")?, kernel: executable(&messages, "kernel")? })
+        Ok(Self { loader: executable(&messages, LOADER)?, kernel: executable(&messages, KERNEL)? })
     }
 
-    /// Those that the environment names, and otherwise those that cargo builds.
+    /// Those that the environment names, and otherwise those that cargo builds: once for the whole process.
     ///
     /// # Errors
     /// As [`build`](Self::build).
     pub fn find_or_build() -> Result<Self> {
-        match BUILT.map(env::var_os) {
-            [Some(loader), Some(kernel)] => Ok(Self { loader: loader.into(), kernel: kernel.into() }),
-            _ => Self::build(false),
+        static FOUND: Mutex<Option<Programs>> = Mutex::new(None);
+        let mut found = FOUND.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(programs) = &*found {
+            return Ok(programs.clone());
         }
+        let programs = match BUILT.map(env::var_os) {
+            [Some(loader), Some(kernel)] => Self { loader: loader.into(), kernel: kernel.into() },
+            _ => Self::build(false)?,
+        };
+        Ok(found.insert(programs).clone())
     }
 
     /// What to put into the environment so that [`find_or_build`](Self::find_or_build) finds these.

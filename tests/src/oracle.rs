@@ -73,15 +73,16 @@ impl<'a> Oracle<'a> {
     /// The text of tiles, oldest first, as it was written: without headers, blocks that were never written, and padding.
     pub fn text(&self) -> Vec<u8> {
         let tiles: Vec<&[u8]> = self.place.chunks_exact(TILE).collect();
-        let (newer, mut older) = tiles.split_at(self.current);
+        let (mut newer, mut older) = tiles.split_at(self.current);
         if !self.wrapped {
             older = &[];
         }
-        // The next tile to be entered may be erased already: all but its first block.
-        if let [first, rest @ ..] = older
+        // The tile that comes next, which is the oldest one, may be erased already: all but its first block.
+        let oldest = if older.is_empty() && self.current == tiles.len() { &mut newer } else { &mut older };
+        if let [first, rest @ ..] = *oldest
             && first[BLOCKS_AT_MOST..].iter().all(|byte| *byte == 0)
         {
-            older = rest;
+            *oldest = rest;
         }
         let bytes = older.iter().chain(newer).flat_map(|tile| &tile[HEADER..]);
         bytes.copied().filter(|byte| *byte != 0).collect()
@@ -112,7 +113,9 @@ impl<'a> Oracle<'a> {
     /// The first tile where text stands behind a block of zeroes.
     pub fn check_no_holes(&self, block_size: usize) -> Result<()> {
         let zero = |byte: &u8| *byte == 0;
-        for (tile, bytes) in self.place.chunks_exact(TILE).enumerate().take(self.current) {
+        // The script that makes a console writes one sector of tile 0, whatever the size of a block.
+        let first = usize::from(self.round == 0);
+        for (tile, bytes) in self.place.chunks_exact(TILE).enumerate().take(self.current).skip(first) {
             let mut blocks = bytes.chunks_exact(block_size).skip_while(|block| !block.iter().any(zero));
             ensure!(blocks.all(|block| block.iter().all(zero)), "tile {tile} has zeroes that are not its end");
         }

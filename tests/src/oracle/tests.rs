@@ -38,6 +38,9 @@ fn an_erased_tile_is_no_longer_part_of_the_log() {
     let mut image = image(5, 2);
     image[2 * TILE + 512..3 * TILE].fill(0);
     assert_eq!(Oracle::new(&image).unwrap().lines().unwrap(), ["tile 3 4", "tile 0 5", "tile 1 5"]);
+    let mut image = self::image(5, TILES);
+    image[512..TILE].fill(0);
+    assert_eq!(Oracle::new(&image).unwrap().lines().unwrap(), ["tile 1 5", "tile 2 5", "tile 3 5"]);
 }
 
 #[test]

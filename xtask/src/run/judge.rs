@@ -92,7 +92,7 @@ impl DiskFinding {
 impl ConsoleFinding {
     fn read(console: &target::Console) -> Result<Self> {
         let log = Log::open(console)?;
-        let mut lines = Lines::new(&log, 0);
+        let mut lines = Lines::new(&log);
         let (mut boot, mut count) = (0, 0);
         while let Some(line) = lines.next_line() {
             let of = line.boot.unwrap_or(0);
@@ -132,7 +132,8 @@ impl ConsoleFinding {
         let Some(crash) = &self.crash else { return text };
         let state = if crash.is_whole() { "whole" } else { "DAMAGED" };
         text += &format!("  crash record of this run, read back from this disk: {state}\n");
-        for line in String::from_utf8_lossy(&crash.text).lines() {
+        // The stack's bytes take a screen, and say little to a reader: `bcon crash` has them.
+        for line in String::from_utf8_lossy(&crash.text).lines().filter(|line| !line.starts_with("stack ")) {
             text += &format!("  | {line}\n");
         }
         text + &places(crash, kernel)

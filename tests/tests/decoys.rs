@@ -1,0 +1,63 @@
+//! Only marked space is ever written.
+#![forbid(unsafe_code)]
+
+use qemu::{Kind, Outcome};
+use tests::Scene;
+use tests::gpt;
+use tests::oracle::Oracle;
+use tests::recipe::{TILE, make_console, noise};
+
+/// Many lines, and a crash: every path that writes has written.
+fn write_in_every_way(scene: &Scene) {
+    scene.run("app=lines:20000 serial=off", Outcome::Finished);
+    scene.run_crash("crash=panic");
+}
+
+#[test]
+fn a_disk_without_a_mark_stays_as_it_is() {
+    let mut almost = noise(4 * TILE, 1);
+    make_console(&mut almost, 1);
+    // Version 1.0 was another format.
+    almost[29] = b'0';
+    let mut late = noise(4 * TILE, 2);
+    // A header that is not at the beginning.
+    make_console(&mut late[512..], 2);
+    let decoys = [noise(4 * TILE, 3), vec![0; 4 * TILE], almost, late];
+
+    let mut scene = Scene::with_consoles(&[Kind::Virtio, Kind::Nvme]);
+    for (number, decoy) in decoys.iter().enumerate() {
+        scene.add(if number % 2 == 0 { Kind::Virtio } else { Kind::Nvme }, decoy);
+    }
+    write_in_every_way(&scene);
+    for (number, decoy) in decoys.iter().enumerate() {
+        assert!(scene.image(2 + number) == *decoy, "decoy {number} was written to");
+    }
+    // The run did write somewhere.
+    assert!(Oracle::new(&scene.image(0)).unwrap().lines().unwrap().len() > 20_000);
+}
+
+#[test]
+fn outside_its_marked_partition_a_disk_stays_as_it_is() {
+    for kind in [Kind::Virtio, Kind::Nvme] {
+        // Neither the partition's beginning nor its size is a whole number of tiles.
+        let (first, count) = (2_056, 10_000);
+        let mut disk = gpt::disk(20_000, &[(40, 2_000), (first, count), (12_100, 7_000)]);
+        let place = first as usize * gpt::BLOCK..(first + count) as usize * gpt::BLOCK;
+        make_console(&mut disk[place.clone()], 7);
+
+        let mut scene = Scene::new();
+        scene.add(kind, &disk);
+        write_in_every_way(&scene);
+        let after = scene.image(0);
+        assert_eq!(after.len(), disk.len());
+        assert!(after[..place.start] == disk[..place.start], "{kind:?}: written in front of the partition");
+        assert!(after[place.end..] == disk[place.end..], "{kind:?}: written behind the partition");
+        let tiles = place.len() / TILE * TILE;
+        assert!(
+            after[place.start + tiles..place.end] == disk[place.start + tiles..place.end],
+            "{kind:?}: beyond the last tile"
+        );
+        let oracle = Oracle::new(&after[place]).unwrap();
+        assert!(oracle.lines().unwrap().len() > 20_000);
+    }
+}

@@ -1,0 +1,46 @@
+//! A disk that fails for good is given up, and the run goes on.
+#![forbid(unsafe_code)]
+
+use qemu::{Kind, Outcome};
+use tests::Scene;
+use tests::oracle::Oracle;
+
+#[test]
+fn a_disk_that_takes_no_write_is_removed_after_ten_failures() {
+    for (dying, sound) in [(Kind::Virtio, Kind::Nvme), (Kind::Nvme, Kind::Virtio)] {
+        let mut scene = Scene::with_consoles(&[dying, sound]);
+        let before = scene.image(0);
+        scene.disk(0).faults = vec!["eio-write".parse().unwrap()];
+        let report = scene.run("app=lines:20000", Outcome::Finished);
+
+        assert!(scene.image(0) == before, "{dying:?}: something was written after all");
+        let image = scene.image(1);
+        let lines = Oracle::new(&image).unwrap().lines().unwrap();
+        let removed: Vec<_> = lines.iter().filter(|line| line.contains("no longer logging to ")).collect();
+        assert_eq!(removed.len(), 1, "{removed:?}");
+        assert!(removed[0].contains("10"), "{removed:?}");
+        assert_eq!(lines.iter().filter(|line| line.contains(" of 20000 ")).count(), 20_000);
+        assert!(report.serial_text().contains("no longer logging to "), "{report}");
+    }
+}
+
+#[test]
+fn a_single_failure_costs_nothing() {
+    for (kind, fault) in [
+        (Kind::Virtio, "eio-write-once"),
+        (Kind::Nvme, "eio-write-once"),
+        (Kind::Virtio, "eio-flush-once"),
+        (Kind::Nvme, "eio-flush-once"),
+        (Kind::Virtio, "enospc-once@2100"),
+    ] {
+        let mut scene = Scene::with_consoles(&[kind]);
+        scene.disk(0).faults = vec![fault.parse().unwrap()];
+        scene.run("app=lines:20000 serial=off", Outcome::Finished);
+        let image = scene.image(0);
+        let oracle = Oracle::new(&image).unwrap();
+        oracle.check_no_holes(512).unwrap();
+        let lines = oracle.lines().unwrap();
+        assert_eq!(lines.iter().filter(|line| line.contains(" of 20000 ")).count(), 20_000, "{kind:?} {fault}");
+        assert!(!lines.iter().any(|line| line.contains("no longer logging to ")), "{kind:?} {fault}");
+    }
+}
