@@ -28,17 +28,39 @@ use crate::spec::{Features, LEGACY_FEATURES};
 /// How long a device may take for things.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Timeouts {
-    /// From a request's submission to its completion, in nanoseconds.
+    /// From a request's submission to its completion, in nanoseconds. Then no new requests are taken.
     pub request_ns: u64,
+    /// How long overdue requests are waited for after that, while the device answers nothing at all, in nanoseconds.
+    pub patience_ns: u64,
+    /// What becomes of a device that has used up that time.
+    pub silence: Silence,
     /// From asking for a reset until the device says that it is done, in nanoseconds; and once more for reading its configuration.
     pub reset_ns: u64,
 }
 
 impl Timeouts {
     /// For ordinary use: a host may be busy with other guests for a while.
-    pub const DEFAULT: Self = Self { request_ns: 10_000_000_000, reset_ns: 5_000_000_000 };
+    pub const DEFAULT: Self = Self {
+        request_ns: 10_000_000_000,
+        patience_ns: 20_000_000_000,
+        silence: Silence::GiveUp,
+        reset_ns: 5_000_000_000,
+    };
     /// For the crash path: someone waits for it to end.
-    pub const CRASH: Self = Self { request_ns: 3_000_000_000, reset_ns: 2_000_000_000 };
+    pub const CRASH: Self =
+        Self { request_ns: 3_000_000_000, patience_ns: 0, silence: Silence::Reset, reset_ns: 2_000_000_000 };
+}
+
+/// What becomes of a device that does not answer, though its status says that all is well.
+///
+/// A reset might help, or make it worse: QEMU carries it out only after the requests in flight have ended, and stops the *whole machine*
+/// until then. Where those hang in the host, a reset would take everything else along, other disks' logs first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Silence {
+    /// It is dead: requests end without their buffers. [`recover`](block::BlockDevice::recover) resets it, when somebody dares to.
+    GiveUp,
+    /// It is reset.
+    Reset,
 }
 
 /// How often the device's status is looked at, and its doorbell rung once more, while requests are in flight.
@@ -80,6 +102,8 @@ pub(crate) enum Phase {
     /// To be reset by the first step.
     Fresh,
     Ready,
+    /// Requests are overdue: until the deadline, which each answer moves, they may come yet.
+    Silent(Deadline),
     Resetting(Deadline),
     Configuring(Deadline),
     Dead(Failure),
@@ -140,7 +164,7 @@ impl<P: Platform, T: Transport> Controller<P, T> {
         match self.phase {
             Phase::Resetting(deadline) => self.await_reset(deadline),
             Phase::Configuring(deadline) => self.configure(deadline, queues, prepare),
-            Phase::Fresh | Phase::Ready | Phase::Dead(_) => Step::Waiting,
+            Phase::Fresh | Phase::Ready | Phase::Silent(_) | Phase::Dead(_) => Step::Waiting,
         }
     }
 

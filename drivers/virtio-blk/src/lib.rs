@@ -15,8 +15,10 @@
 //! - Nothing here waits. Reset, initialisation and recovery are phases that `poll` drives, each with a deadline (`controller.rs`).
 //! - Nothing that a device answers makes it panic, overflow or loop; what no device may do leads to a reset (`queue.rs`).
 //! - Memory is set aside in [`open`], and none later.
-//! - After a time-out the buffers of all requests stay with the driver until the device has confirmed a reset; if it never
-//!   does, they are not handed back at all.
+//! - A disk whose requests are overdue takes no more, and waits for late answers for a while; then it is given up, since a
+//!   reset may stop the whole machine ([`Silence`]). The crash port resets it.
+//! - The buffers of unanswered requests stay with the driver until the device has confirmed a reset; if it never does, they
+//!   are not handed back at all.
 //! - Disk and crash port share no memory and no lock. [`CHECKPOINTS`] are the places where a crash of the one can be injected to
 //!   see the other take over.
 //! - There is no `unsafe` block: registers and DMA memory come through [`platform`].
@@ -65,7 +67,7 @@ mod queue;
 pub mod spec;
 pub mod transport;
 
-pub use controller::{Session, Timeouts};
+pub use controller::{Session, Silence, Timeouts};
 pub use crash::{CHECKPOINTS, CrashPort};
 pub use disk::{Disk, open};
 pub use port::Counters;

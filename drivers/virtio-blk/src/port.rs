@@ -5,7 +5,7 @@ use platform::{Deadline, DmaBuffer, Platform};
 use virtio_drivers::transport::Transport;
 
 use crate::controller::{
-    CHECK_NS, Controller, Failure, Health, Phase, Queues, REQUEST_QUEUE, SPARE_QUEUE, Session, Step, Timeouts,
+    CHECK_NS, Controller, Failure, Health, Phase, Queues, REQUEST_QUEUE, SPARE_QUEUE, Session, Silence, Step, Timeouts,
 };
 use crate::crash::points;
 use crate::geometry::Limits;
@@ -153,7 +153,7 @@ impl<P: Platform, T: Transport> Port<P, T> {
     pub(crate) fn state(&self) -> State {
         match self.controller.phase {
             Phase::Ready => State::Ready,
-            Phase::Fresh | Phase::Resetting(_) | Phase::Configuring(_) => State::Recovering,
+            Phase::Fresh | Phase::Silent(_) | Phase::Resetting(_) | Phase::Configuring(_) => State::Recovering,
             Phase::Dead(failure) => State::Dead(failure.error),
         }
     }
@@ -271,14 +271,14 @@ impl<P: Platform, T: Transport> Port<P, T> {
     }
 
     pub(crate) fn poll(&mut self) -> Option<Completion<DmaBuffer>> {
-        if self.controller.phase == Phase::Ready {
-            match self.queue.take_used() {
+        match self.controller.phase {
+            Phase::Ready | Phase::Silent(_) => match self.queue.take_used() {
                 Ok(Some(used)) => return self.finish(used),
                 Ok(None) => self.check(),
                 Err(why) => self.recover_because(why),
-            }
-        } else {
-            self.advance();
+            },
+            Phase::Fresh | Phase::Resetting(_) | Phase::Configuring(_) => self.advance(),
+            Phase::Dead(_) => {}
         }
         if self.failed > 0 { self.hand_back() } else { None }
     }
@@ -289,6 +289,9 @@ impl<P: Platform, T: Transport> Port<P, T> {
         let Slot::InFlight(flight) = core::mem::replace(slot, Slot::Free) else { return None };
         self.counters.completed += 1;
         self.controller.platform.checkpoint(points::COMPLETE_TAKEN);
+        if matches!(self.controller.phase, Phase::Silent(_)) {
+            self.note_late_answer();
+        }
         let result = match used.status {
             Some(request::OK) if used.len >= flight.expected => Ok(()),
             Some(request::IO_ERROR) => Err(Error::with_status(ErrorKind::Media, request::IO_ERROR.into())),
@@ -319,12 +322,39 @@ impl<P: Platform, T: Transport> Port<P, T> {
                 return self.die(failure);
             }
         }
-        let late = |slot: &Slot| matches!(slot, Slot::InFlight(flight) if flight.deadline.0 <= now);
-        if self.slots.iter().any(late) {
-            return self.recover_because("a request was not answered by its deadline");
+        let is_late = self.is_late(now);
+        match (self.controller.phase, self.controller.timeouts.silence) {
+            (Phase::Ready, _) if !is_late => {}
+            (Phase::Silent(_), _) if !is_late => self.controller.phase = Phase::Ready,
+            (Phase::Ready, _) if self.controller.timeouts.patience_ns > 0 => {
+                self.why = "a request was not answered by its deadline";
+                self.controller.phase = Phase::Silent(self.patience(now));
+            }
+            (Phase::Silent(until), _) if now < until.0 => {}
+            (_, Silence::Reset) => return self.recover_because("a request was not answered by its deadline"),
+            (_, Silence::GiveUp) => {
+                let failure = Failure::new(ErrorKind::TimedOut, "it does not answer");
+                self.controller.phase = Phase::Dead(failure);
+                return self.die(failure);
+            }
         }
         self.controller.transport.notify(self.number);
         self.counters.notified_again += 1;
+    }
+
+    /// Whether a request in flight is overdue.
+    fn is_late(&self, now: u64) -> bool {
+        self.slots.iter().any(|slot| matches!(slot, Slot::InFlight(flight) if flight.deadline.0 <= now))
+    }
+
+    fn patience(&self, now: u64) -> Deadline {
+        Deadline(now.saturating_add(self.controller.timeouts.patience_ns))
+    }
+
+    /// A device that answers late is slow, not dead.
+    fn note_late_answer(&mut self) {
+        let now = self.controller.platform.now_ns();
+        self.controller.phase = if self.is_late(now) { Phase::Silent(self.patience(now)) } else { Phase::Ready };
     }
 
     fn recover_because(&mut self, why: &'static str) {

@@ -311,3 +311,20 @@ pub mod mmio {
     /// Device configuration.
     pub const CONFIG: usize = 0x100;
 }
+
+/// How an ACPI table declares an MMIO device (ACPI 6.5: 6.1.5 hardware id, 6.4.3.4 fixed memory; the id is Linux's, in
+/// its `virtio_mmio` driver).
+pub mod acpi {
+    /// The hardware id as a string of AML: its end included, its start marked by the prefix 0Dh.
+    pub const HARDWARE_ID: &[u8] = b"\x0DLNRO0005\0";
+    /// Where the resources of a device end at the latest, after its hardware id.
+    pub const DEVICE_LEN: usize = 256;
+    /// First bytes of a 32-bit fixed memory descriptor: its tag and the length of what follows.
+    pub const MEMORY32: [u8; 3] = [0x86, 0x09, 0x00];
+    /// Its bytes in all.
+    pub const MEMORY32_LEN: usize = 12;
+    /// In it: first address.
+    pub const MEMORY32_BASE: usize = 4;
+    /// In it: length.
+    pub const MEMORY32_SIZE: usize = 8;
+}

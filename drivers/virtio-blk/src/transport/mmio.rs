@@ -169,39 +169,3 @@ impl<R: Registers> Transport for Mmio<R> {
         config::write(&self.registers, mmio::CONFIG, offset, &value)
     }
 }
-
-/// A device's window as a command line word names it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct MmioPlace {
-    /// First byte, on the bus.
-    pub bus_address: u64,
-    /// Bytes.
-    pub len: usize,
-}
-
-impl MmioPlace {
-    /// Decodes a command line word `virtio_mmio.device=<size>[K|M|G]@<address>:<irq>[:<id>]`, such as QEMU's microvm,
-    /// Firecracker and others add for each device. `None` for any other word and for one that makes no sense.
-    pub fn parse(word: &str) -> Option<Self> {
-        let (size, rest) = word.strip_prefix("virtio_mmio.device=")?.split_once('@')?;
-        let (address, _interrupt) = rest.split_once(':')?;
-        let (digits, shift) = match size.as_bytes().last()? {
-            b'k' | b'K' => (&size[..size.len() - 1], 10),
-            b'm' | b'M' => (&size[..size.len() - 1], 20),
-            b'g' | b'G' => (&size[..size.len() - 1], 30),
-            _ => (size, 0),
-        };
-        let len = usize::try_from(number(digits)?.checked_mul(1 << shift)?).ok()?;
-        let bus_address = number(address)?;
-        bus_address.checked_add(len as u64)?;
-        // The fixed registers, and the capacity.
-        (len >= mmio::CONFIG + 8).then_some(Self { bus_address, len })
-    }
-}
-
-fn number(text: &str) -> Option<u64> {
-    match text.strip_prefix("0x").or_else(|| text.strip_prefix("0X")) {
-        Some(hex) => u64::from_str_radix(hex, 16).ok(),
-        None => text.parse().ok(),
-    }
-}

@@ -14,8 +14,10 @@ mod config;
 mod legacy;
 mod mmio;
 mod modern;
+mod place;
 
 pub use any::AnyTransport;
 pub use legacy::LegacyPci;
-pub use mmio::{Mmio, MmioError, MmioPlace};
+pub use mmio::{Mmio, MmioError};
 pub use modern::ModernPci;
+pub use place::MmioPlace;

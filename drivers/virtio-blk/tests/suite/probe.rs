@@ -210,3 +210,46 @@ fn command_line_words_are_decoded() {
         assert_eq!(MmioPlace::parse(word), None, "{word}");
     }
 }
+
+/// A device as QEMU's microvm declares it: name, hardware id, unique id, coherence, and resources.
+fn declared(base: u32, len: u32) -> Vec<u8> {
+    let mut aml =
+        b"\x5B\x82\x42\x04VR23\x08_HID\x0DLNRO0005\0\x08_UID\x0A\x17\x08_CCA\x01\x08_CRS\x11\x1A\x0A\x17".to_vec();
+    aml.extend([0x86, 0x09, 0x00, 0x01]);
+    aml.extend(base.to_le_bytes());
+    aml.extend(len.to_le_bytes());
+    aml.extend([0x89, 0x06, 0x00, 0x01, 0x01, 0x2F, 0, 0, 0, 0x79, 0]);
+    aml
+}
+
+fn found(aml: &[u8]) -> Vec<(u64, usize)> {
+    MmioPlace::find_all(aml).map(|place| (place.bus_address, place.len)).collect()
+}
+
+#[test]
+fn devices_that_acpi_declares_are_found() {
+    let mut aml = b"DSDT and more\x08_HID\x0CPNP0C0C\0".to_vec();
+    aml.extend(declared(0xFEB0_2E00, 512));
+    aml.extend(declared(0xFEB0_2C00, 512));
+    assert_eq!(found(&aml), [(0xFEB0_2E00, 512), (0xFEB0_2C00, 512)]);
+    for len in 0..aml.len() {
+        assert!(found(&aml[..len]).len() <= 2, "cut off at {len}");
+    }
+}
+
+#[test]
+fn acpi_declarations_that_make_no_sense_are_left_out() {
+    assert_eq!(found(&[]), []);
+    assert_eq!(found(&declared(0xFEB0_0000, 0)), []);
+    assert_eq!(found(&declared(0xFEB0_0000, 0x107)), [], "no room for a capacity");
+    // Without resources of its own, a device does not get the next one's.
+    let mut aml = declared(0xFEB0_0000, 512);
+    aml.truncate(44);
+    aml.extend(declared(0xFEB0_0200, 512));
+    assert_eq!(found(&aml), [(0xFEB0_0200, 512)]);
+    // Nor what comes far behind.
+    aml.truncate(44);
+    aml.extend([0; 300]);
+    aml.extend(&declared(0xFEB0_0200, 512)[44..]);
+    assert_eq!(found(&aml), []);
+}
