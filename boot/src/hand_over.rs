@@ -108,3 +108,57 @@ pub(crate) fn mark_ours(
     map.finish()?;
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use std::string::String;
+    use std::vec::Vec;
+
+    fn clean(text: &[u8]) -> Vec<u8> {
+        let mut out = [0xEE; MAX_COMMAND_LINE];
+        let len = clean_command_line(text, &mut out);
+        out[..len].to_vec()
+    }
+
+    #[test]
+    fn a_text_becomes_a_command_line() {
+        for (text, line) in [
+            (&b""[..], &b""[..]),
+            (b"  \n\t ", b""),
+            (b"app=diag", b"app=diag"),
+            (b" a=1\tb=2\r\nc=3 \n", b"a=1 b=2  c=3"),
+            (b"a=1\0b=2", b"a=1"),
+            (b"\0a=1", b""),
+            (b"\xEF\xBB\xBFa=\xFF\xC3\xA9", b"a=\xFF\xC3\xA9"),
+        ] {
+            assert_eq!(clean(text), line, "{:?}", String::from_utf8_lossy(text));
+        }
+    }
+
+    #[test]
+    fn a_long_one_is_cut_between_words() {
+        let words = b"0123456789 ".repeat(1000);
+        let line = clean(&words);
+        assert_eq!(line.len(), MAX_COMMAND_LINE / 11 * 11 - 1);
+        assert!(line.ends_with(b" 0123456789"));
+        assert_eq!(clean(&[b'x'; 9000]).len(), MAX_COMMAND_LINE);
+        let exact = [b'x'; MAX_COMMAND_LINE];
+        assert_eq!(clean(&exact), exact);
+        let mut one_more = exact.to_vec();
+        one_more.extend(b" y");
+        assert_eq!(clean(&one_more), exact);
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_handed_over_is_clean(text in proptest::collection::vec(any::<u8>(), 0..9000)) {
+            let line = clean(&text);
+            prop_assert!(line.len() <= MAX_COMMAND_LINE);
+            prop_assert!(line.iter().all(|byte| !byte.is_ascii_control()));
+            prop_assert!(line.first() != Some(&b' ') && line.last() != Some(&b' '));
+            prop_assert_eq!(clean(&line), line);
+        }
+    }
+}

@@ -17,7 +17,8 @@
 //! A module list entry has 32 bytes: physical address, size, address of its command line, reserved. A memory map
 //! entry has 24: start, size, E820 type (4 bytes), reserved.
 
-use crate::elf::{u32_at, u64_at};
+use crate::elf::{PAGE, u32_at, u64_at};
+use crate::hand_over::{MAX_COMMAND_LINE, clean_command_line};
 use crate::memory_map::MemoryMap;
 use bootloader_api::info::MemoryRegionKind;
 use core::fmt;
@@ -32,6 +33,8 @@ pub const MAX_MODULES: usize = 8;
 /// Most entries of the memory map that are taken.
 pub const MAX_MEMORY_MAP: usize = 256;
 
+/// Bytes in which the end of a command line is looked for.
+const LONGEST_COMMAND_LINE: u64 = 64 * 1024;
 const MODULE_SIZE: usize = 32;
 const MEMORY_MAP_ENTRY_SIZE: usize = 24;
 
@@ -78,7 +81,7 @@ pub struct StartInfo<'a> {
     /// Number of modules that the block claims.
     pub claimed_modules: u32,
     /// Physical address of the command line; 0: none.
-    pub command_line: u64,
+    command_line: u64,
     /// Physical address of the RSDP, if there is one.
     pub rsdp: Option<u64>,
     memory_map: &'a [u8],
@@ -128,6 +131,27 @@ impl<'a> StartInfo<'a> {
     /// Physical ranges of the modules, at most [`MAX_MODULES`].
     pub fn modules(&self) -> &[Range<u64>] {
         &self.modules[..self.module_count]
+    }
+
+    /// Copies the kernel's command line, cleaned: module 2 if there is one that has any words in it, and else the block's own
+    /// (QEMU: `-append`). Returns its length.
+    pub fn command_line(&self, memory: &impl Memory, out: &mut [u8; MAX_COMMAND_LINE]) -> usize {
+        if let Some(module) = self.modules().get(1) {
+            let len = memory.read(module.clone()).map_or(0, |text| clean_command_line(text, out));
+            if len != 0 {
+                return len;
+            }
+        }
+        if self.command_line == 0 {
+            return 0;
+        }
+        // It ends with a NUL that lies nobody knows where: read on until there is one, or nothing more to read.
+        let longest = LONGEST_COMMAND_LINE.div_ceil(PAGE) * PAGE;
+        let end = (self.command_line.saturating_add(longest)) & !(PAGE - 1);
+        let ends =
+            (0..=longest / PAGE).map(|pages| end.saturating_sub(pages * PAGE)).filter(|end| *end > self.command_line);
+        let text = ends.filter_map(|end| memory.read(self.command_line..end)).next();
+        text.map_or(0, |text| clean_command_line(text, out))
     }
 
     /// Start, size and kind of each entry of the memory map.

@@ -69,3 +69,75 @@ pub fn stages(program: &[u8]) -> Result<Stages, Error> {
         None => problem(format!("it has no section .mbr of {MBR_CODE_SIZE} bytes")),
     }
 }
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    /// A program such as `loader-bios`, of one segment of 0x900 bytes, with a section `.mbr`.
+    pub(crate) fn program() -> Vec<u8> {
+        let mut file = vec![0; 0x900];
+        let mut put = |at: usize, bytes: &[u8]| file[at..at + bytes.len()].copy_from_slice(bytes);
+        put(0, b"\x7FELF\x02\x01\x01");
+        put(16, &2_u16.to_le_bytes());
+        put(18, &62_u16.to_le_bytes());
+        put(20, &1_u32.to_le_bytes());
+        put(24, &(STAGE2_ADDRESS + 0x400).to_le_bytes());
+        put(32, &64_u64.to_le_bytes());
+        put(40, &0x900_u64.to_le_bytes());
+        put(52, &[64, 0, 56, 0, 1, 0, 64, 0, 3, 0, 2, 0]);
+        put(64, &[1, 0, 0, 0, 7, 0, 0, 0]);
+        for (at, word) in (72..).step_by(8).zip([0, STAGE2_ADDRESS, STAGE2_ADDRESS, 0x900, 0x2000, 4096]) {
+            put(at, &word.to_le_bytes());
+        }
+        put(0x400, b"second stage");
+        put(0x600, &[0xC0; MBR_CODE_SIZE]);
+        put(0x800, b"\0.mbr\0.shstrtab\0");
+        let mut section = |name: u32, kind: u32, offset: u64, size: u64| {
+            let mut header = [0; 64];
+            header[..4].copy_from_slice(&name.to_le_bytes());
+            header[4..8].copy_from_slice(&kind.to_le_bytes());
+            header[24..32].copy_from_slice(&offset.to_le_bytes());
+            header[32..40].copy_from_slice(&size.to_le_bytes());
+            file.extend(header);
+        };
+        section(0, 0, 0, 0);
+        section(1, 1, 0x600, MBR_CODE_SIZE as u64);
+        section(6, 3, 0x800, 16);
+        file
+    }
+
+    #[test]
+    fn the_second_stage_is_the_file_as_far_as_it_is_loaded() {
+        let program = program();
+        let stages = stages(&program).unwrap();
+        assert_eq!(stages.stage2.len(), 5 * 512);
+        assert_eq!(stages.stage2[..0x900], program[..0x900]);
+        assert!(stages.stage2[0x900..].iter().all(|byte| *byte == 0));
+    }
+
+    #[test]
+    fn the_boot_record_knows_where_the_second_stage_is() {
+        let mbr = stages(&program()).unwrap().mbr(0x1122_3344_5566_7788);
+        assert_eq!(mbr[..MBR_STAGE2], [0xC0; MBR_STAGE2]);
+        assert_eq!(mbr[MBR_STAGE2..MBR_STAGE2 + 8], 0x1122_3344_5566_7788_u64.to_le_bytes());
+        assert_eq!(mbr[MBR_STAGE2 + 8..MBR_STAGE2 + 10], 5_u16.to_le_bytes());
+    }
+
+    #[test]
+    fn programs_that_are_linked_otherwise_are_refused_with_the_reason() {
+        let reason = |at: usize, bytes: &[u8]| {
+            let mut program = program();
+            program[at..at + bytes.len()].copy_from_slice(bytes);
+            stages(&program).unwrap_err().to_string()
+        };
+        assert!(reason(16, &[3]).contains("fixed addresses"));
+        assert!(reason(82, &[2]).contains("not at the same place"));
+        assert!(reason(106, &[0x10]).contains("ends beyond"));
+        assert!(reason(24, &[0, 9]).contains("entry point"));
+        assert!(reason(97, &[0xF0]).contains("outside the file"));
+        assert!(reason(0x801, b".mbx").contains(".mbr"));
+        assert!(reason(0x900 + 64 + 32, &[1]).contains(".mbr"));
+        assert!(reason(0, b"\x7FELG").contains("cannot read"));
+    }
+}

@@ -213,24 +213,24 @@ fn headers(entry: u32) -> NtHeaders {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
     use object::read::pe::PeFile64;
     use object::{ObjectSection, SectionFlags};
 
     /// A program: code at 0x1000, data at 0x2000 with 64 zero bytes behind 32 others, and relocations of two words there.
-    struct Program {
+    pub(crate) struct Program {
         kind: u16,
         flags: u32,
         relocations: Vec<[u64; 3]>,
     }
 
     impl Program {
-        fn good() -> Self {
+        pub(crate) fn good() -> Self {
             Self { kind: 3, flags: 5, relocations: vec![[0x2048, 8, 0x1004], [0x2000, 8, 0x2010]] }
         }
 
-        fn bytes(&self) -> Vec<u8> {
+        pub(crate) fn bytes(&self) -> Vec<u8> {
             let mut file = vec![0; 0x2000];
             file[..7].copy_from_slice(b"\x7FELF\x02\x01\x01");
             let mut put = |at: usize, bytes: &[u8]| {

@@ -225,3 +225,6 @@ impl<W> Seek for Window<'_, W> {
         Ok(self.at)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -4,7 +4,7 @@
 ///
 /// To be called once, in a program's crate: `long_mode!(main)`, with a `extern "C" fn main(u32) -> !`. It defines the
 /// symbol `enter_long_mode`, to be jumped to in 32-bit protected mode with flat segments, interrupts and
-/// paging off, zeroed `.bss`, and the argument in ebp. `main` then runs on a stack of 128 KiB, with SSE on, and memory below 4 GiB
+/// paging off, zeroed `.bss`, and the argument in ebp. `main` then runs on a stack of 192 KiB, with SSE on, and memory below 4 GiB
 /// mapped, writable and executable, at its own addresses. A processor without long mode is told on the serial port and in
 /// the text screen's memory.
 #[macro_export]
@@ -15,7 +15,7 @@ macro_rules! long_mode {
             ".p2align 12",
             // One top table, one below it, four with 512 pages of 2 MiB each.
             "long_mode_tables: .skip 6 * 4096",
-            "long_mode_stack: .skip 128 * 1024",
+            "long_mode_stack: .skip 192 * 1024",
             "long_mode_stack_top:",
             ".popsection",
             ".pushsection .rodata.long_mode,\"a\",@progbits",

@@ -2,6 +2,7 @@
 
 use super::*;
 use proptest::prelude::*;
+use std::string::String;
 use std::vec::Vec;
 
 /// Memory from address 0x1000 on.
@@ -18,7 +19,7 @@ impl Memory for Bytes {
 
 /// A block at 0x1000, two modules, two memory map entries.
 fn good() -> Bytes {
-    let mut bytes = std::vec![0; 0x200];
+    let mut bytes = std::vec![0; 0x1000];
     let mut put =
         |at: usize, value: u64, size: usize| bytes[at..at + size].copy_from_slice(&value.to_le_bytes()[..size]);
     put(0, MAGIC.into(), 4);
@@ -46,10 +47,31 @@ fn a_good_block_is_read() {
     let memory = good();
     let info = StartInfo::read(&memory, 0x1000).unwrap();
     assert_eq!(info.modules(), [0x40_0000..0x40_1234, 0x50_0000..0x50_0005]);
-    assert_eq!((info.command_line, info.rsdp, info.version), (0x1180, Some(0xF_59E0), 1));
+    assert_eq!((info.rsdp, info.version), (Some(0xF_59E0), 1));
     let map: Vec<_> = info.memory_map().collect();
     let expected = [(0, 0x9_FC00, MemoryRegionKind::Usable), (0x9_FC00, 0x400, MemoryRegionKind::UnknownBios(2))];
     assert_eq!(map, expected);
+}
+
+#[test]
+fn the_second_module_comes_before_the_command_line_of_the_block() {
+    let command_line = |change: fn(&mut Vec<u8>)| {
+        let mut memory = good();
+        memory.0[0xA0..0xA8].copy_from_slice(&0x11C0_u64.to_le_bytes());
+        memory.0[0x180..0x187].copy_from_slice(b"a=1 b=2");
+        memory.0[0x1C0..0x1C5].copy_from_slice(b"c=3\n\n");
+        change(&mut memory.0);
+        let info = StartInfo::read(&memory, 0x1000).unwrap();
+        let mut out = [0; MAX_COMMAND_LINE];
+        let len = info.command_line(&memory, &mut out);
+        String::from_utf8(out[..len].to_vec()).unwrap()
+    };
+    assert_eq!(command_line(|_| ()), "c=3");
+    assert_eq!(command_line(|memory| memory[0x1C0..0x1C5].fill(b' ')), "a=1 b=2");
+    assert_eq!(command_line(|memory| memory[12] = 1), "a=1 b=2");
+    assert_eq!(command_line(|memory| memory[0xA7] = 0xFF), "a=1 b=2");
+    assert_eq!(command_line(|memory| (memory[12], memory[24], memory[25]) = (1, 0, 0)), "");
+    assert_eq!(command_line(|memory| (memory[12], memory[31]) = (1, 0xFF)), "");
 }
 
 #[test]

@@ -43,6 +43,9 @@ impl Registers {
 // segments 0, at CODE.
 global_asm!(
     ".pushsection .text.call,\"ax\",@progbits",
+    ".global bios_call",
+    ".global call_low",
+    ".global call_low_end",
     "bios_call:",
     "push rbx",
     "push rbp",

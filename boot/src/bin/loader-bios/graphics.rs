@@ -45,6 +45,12 @@ pub(crate) fn framebuffer(bios: &mut Bios) -> Option<(u64, FrameBufferInfo)> {
     set.then_some((mode.address, info))
 }
 
+/// Switches back to the text screen, cleared.
+pub(crate) fn text(bios: &mut Bios) {
+    // SAFETY: sets mode 3, and writes to the screen's memory only.
+    unsafe { bios.call(0x10, Registers { eax: 0x0003, ..Registers::default() }) };
+}
+
 fn best_mode(bios: &mut Bios) -> Option<Mode> {
     let controller = bios.buffer::<512>(0);
     controller.fill(0);

@@ -40,6 +40,7 @@ extern "C" fn main(drive: u32) -> ! {
         Err(error) => error,
     };
     log::error(format_args!("{error}; {}", error.advice()));
+    graphics::text(&mut bios);
     tell::everywhere(Some(&mut bios), log::Level::Info);
     exit(Reason::Error)
 }

@@ -19,7 +19,10 @@ pub(crate) fn map(bios: &mut Bios) -> Result<MemoryMap, Error> {
     let mut count = 0;
     let mut continuation = 0;
     for entry in &mut entries {
-        *bios.buffer::<24>(0) = [0; 24];
+        let buffer = bios.buffer::<24>(0);
+        buffer.fill(0);
+        // In the extended attributes: the entry counts. BIOS may leave them as they are.
+        buffer[20] = 1;
         let registers = Registers {
             eax: 0xE820,
             ebx: continuation,
@@ -36,7 +39,8 @@ pub(crate) fn map(bios: &mut Bios) -> Result<MemoryMap, Error> {
         }
         let bytes = *bios.buffer::<24>(0);
         let kind = MemoryMap::e820_kind(u32_at(&bytes, 16).unwrap_or(0));
-        *entry = (u64_at(&bytes, 0).unwrap_or(0), u64_at(&bytes, 8).unwrap_or(0), kind);
+        let size = if bytes[20] & 1 != 0 { u64_at(&bytes, 8).unwrap_or(0) } else { 0 };
+        *entry = (u64_at(&bytes, 0).unwrap_or(0), size, kind);
         count += 1;
         continuation = answer.ebx;
         if continuation == 0 {

@@ -1,13 +1,12 @@
 //! The loader for PVH: QEMU's `-kernel`, and other virtual machine monitors.
 //!
-//! Module 1 is the kernel. The command line is module 2 if there is one with anything but spaces in it, and else the
-//! one of the start information (QEMU: `-append`). More modules are not looked at.
+//! Module 1 is the kernel; where the command line comes from, `StartInfo::command_line` says.
 #![no_std]
 #![no_main]
 
 mod entry;
 
-use boot::hand_over::{MAX_COMMAND_LINE, clean_command_line};
+use boot::hand_over::MAX_COMMAND_LINE;
 use boot::log;
 use boot::machine::exceptions::{self, Frame};
 use boot::machine::exit::{Reason, exit};
@@ -75,7 +74,7 @@ fn start(start_info: u64) -> Result<Never, Error> {
         log::warn(format_args!("the kernel's file lies in the memory that is kept across resets"));
     }
     let mut command_line = [0; MAX_COMMAND_LINE];
-    let len = command_line_of(&info, &mut command_line);
+    let len = info.command_line(&Reachable, &mut command_line);
 
     let image = (&raw const __image_start).addr() as u64..(&raw const __image_end).addr() as u64;
     // SAFETY: physical memory below 4 GiB is mapped at its own address. What the map says is usable is used by nobody but this program,
@@ -109,22 +108,6 @@ fn log_machine(info: &StartInfo<'_>, map: &MemoryMap) {
     for region in map.regions() {
         log::info(format_args!("memory {:#014x}..{:#014x} {:?}", region.start, region.end, region.kind));
     }
-}
-
-/// Copies the command line from where there is one; returns its length.
-fn command_line_of(info: &StartInfo<'_>, out: &mut [u8; MAX_COMMAND_LINE]) -> usize {
-    if let Some(module) = info.modules().get(1) {
-        let len = Reachable.read(module.clone()).map_or(0, |text| clean_command_line(text, out));
-        if len != 0 {
-            return len;
-        }
-    }
-    if info.command_line == 0 {
-        return 0;
-    }
-    // It ends with a NUL that lies nobody knows where: look for it up to one beyond the longest that is taken whole.
-    let longest = info.command_line.saturating_add(4 * MAX_COMMAND_LINE as u64).min(1 << 32);
-    Reachable.read(info.command_line..longest).map_or(0, |text| clean_command_line(text, out))
 }
 
 /// Prints the log's lines of at least this level.
