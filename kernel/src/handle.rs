@@ -6,6 +6,7 @@ use crate::command_line::CommandLine;
 use crate::consoles::{self, Settings};
 use crate::crash::plan::Plan;
 use crate::devices::find::{self, Numbers};
+use crate::previous::{self, Previous};
 use crate::{devices, image, logger, serial_log, tick};
 use blockconsole::marks::BootFacts;
 use blockconsole::ring::RingIdentity;
@@ -19,14 +20,21 @@ use partition::ExplicitExtents;
 pub struct Kernel {
     /// The command line, understood.
     pub words: CommandLine<'static>,
+    /// The boot before, as far as memory still tells.
+    pub previous: Option<Previous>,
     identity: RingIdentity,
     config: devices::pci::Config,
     plan: Option<Plan>,
 }
 
 impl Kernel {
-    pub(crate) fn new(words: CommandLine<'static>, identity: RingIdentity, config: devices::pci::Config) -> Self {
-        Self { words, identity, config, plan: None }
+    pub(crate) fn new(
+        words: CommandLine<'static>,
+        identity: RingIdentity,
+        config: devices::pci::Config,
+        previous: Option<Previous>,
+    ) -> Self {
+        Self { words, previous, identity, config, plan: None }
     }
 
     /// Looks for disks, and for consoles on them. Waits until each has come up, for a few seconds at most: those that are
@@ -58,8 +66,13 @@ impl Kernel {
         }
     }
 
-    /// Lets the crash that the command line asks for happen when it is due, counted from now on.
+    /// Lets the crash that the command line asks for happen when it is due, counted from now on. Not if the boot before
+    /// was ended by such a crash and a reset: once is enough.
     pub fn plan_crash(&mut self) {
+        if self.words.crash.is_some() && self.previous.is_some_and(|previous| previous.on_purpose) {
+            info!("no crash on purpose: the boot before was ended by one");
+            return;
+        }
         self.plan = Plan::new(&self.words);
     }
 
@@ -111,12 +124,16 @@ impl Kernel {
     /// Writes out everything, makes it durable, and ends the run.
     pub fn finish(mut self) -> ! {
         self.plan = None;
-        info!("finished");
+        info!(target: previous::TARGET, "{}", previous::FINISHED);
         if let Some(ring) = logger::ring() {
             let (written, deadline) = (ring.written(), clock::now_ns().saturating_add(FINISH_NS));
             consoles::finish(written);
             while consoles::durable().is_some_and(|durable| durable < written) && clock::now_ns() < deadline {
                 self.pump();
+            }
+            if consoles::active() == 0 {
+                // There is nobody for whom the next boot would have to save anything.
+                ring.note_durable(ring.written());
             }
         }
         tick::stop();

@@ -16,6 +16,7 @@ pub mod image;
 mod loader_log;
 pub mod logger;
 pub mod memory;
+pub mod previous;
 pub mod program;
 mod scan;
 pub mod serial_log;

@@ -65,13 +65,13 @@ pub enum Progress {
     Busy,
 }
 
-/// Starts showing the log, if there is a port and a ring.
-pub fn start() -> bool {
+/// Starts showing the log from this record on, if there is a port and a ring.
+pub fn start(first: u64) -> bool {
     let Some(ring) = logger::ring() else { return false };
     let mut echo = ECHO.lock();
     // SAFETY: the only handle on the port: `ECHO` is empty, and is filled by this function only. The boot loader is gone.
     let Some(port) = (unsafe { SerialPort::open() }) else { return false };
-    *echo = Some(Echo::new(port, ring, ring.cursor_oldest(), Patience::Wait));
+    *echo = Some(Echo::new(port, ring, ring.cursor_at(first), Patience::Wait));
     true
 }
 

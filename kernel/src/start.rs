@@ -4,8 +4,9 @@ use crate::arch::exit::{Action, Ending};
 use crate::arch::{acpi, clock, cpu, descriptors, exit, rtc, stacks};
 use crate::command_line::CommandLine;
 use crate::memory::{self, FirmwareMemory, ring_area};
+use crate::previous::{Ended, Previous};
 use crate::{Kernel, crash, devices, image, loader_log, logger, serial_log, tick};
-use blockconsole::ring::{RecordHeader, Ring, RingIdentity};
+use blockconsole::ring::{RecordHeader, RingIdentity, succeed};
 use bootloader_api::BootInfo;
 use core::fmt;
 use log::{info, warn};
@@ -40,26 +41,27 @@ impl Start {
             Err(error) => fail(format_args!("{error}")),
         };
         let clock_source = clock::calibrate();
-        let identity = start_log(&words, loader_log);
+        let (identity, previous) = start_log(&words, loader_log);
         report(&words, &memory, clock_source, &identity);
+        report_previous(previous.as_ref());
         let config = find_firmware(boot_info);
         if !tick::start(words.hang_ms, words.watchdog) {
             warn!("no timer for the tick: the log is written out only when the program yields");
         }
-        Kernel::new(words, identity, config)
+        Kernel::new(words, identity, config, previous)
     }
 }
 
-/// Makes the record ring, puts the loader's log into it, and lets the `log` facade write there.
-fn start_log(words: &CommandLine<'_>, loader_log: &[u8]) -> RingIdentity {
+/// Makes the record ring, puts into it what the boot before could not write and the loader's log, and lets the `log` facade write there.
+fn start_log(words: &CommandLine<'_>, loader_log: &[u8]) -> (RingIdentity, Option<Previous>) {
     let boot_seconds = rtc::read().map_or(0, |time| time.unix_seconds());
     let boot_id = cpu::time_stamp().rotate_left(32) ^ boot_seconds;
     let identity = RingIdentity { boot_id, build_id: image::build_id(), boot_seconds };
     let Some(area) = ring_area::take() else { fail(format_args!("not enough memory for the log")) };
-    let ring = match Ring::create(area.words, identity) {
-        Ok(ring) => ring,
-        Err(error) => fail(format_args!("no log: {error}")),
-    };
+    let mut previous = None;
+    let made = succeed(area.words, identity, |ring, adopted| previous = Some(Previous::save(adopted, ring)));
+    let ring = made.unwrap_or_else(|error| fail(format_args!("no log: {error}")));
+    let first_shown = ring.written();
     if let Some(first) = loader_log::lines(loader_log).next() {
         clock::start_earlier(first.time_stamp);
     }
@@ -69,12 +71,12 @@ fn start_log(words: &CommandLine<'_>, loader_log: &[u8]) -> RingIdentity {
     }
     logger::start(ring, words.log_level);
     if words.serial {
-        serial_log::start();
+        serial_log::start(first_shown);
     }
     if !area.survives_reset() {
         warn!("the log is at {:#x}: after a reset, the next boot will not find it", area.physical.start);
     }
-    identity
+    (identity, previous)
 }
 
 /// The first lines of a boot.
@@ -92,6 +94,16 @@ fn report(words: &CommandLine<'_>, memory: &memory::Report, clock_source: clock:
     }
     for word in words.unknown() {
         warn!("command line: \"{word}\" is not understood");
+    }
+}
+
+/// How the boot before ended, where memory still tells.
+fn report_previous(previous: Option<&Previous>) {
+    let Some(previous) = previous else { return };
+    match (previous.ended, previous.recovered.whole) {
+        (Ended::Finished, 0) => info!("the boot {previous} {}", previous.ended),
+        (ended, 0) => warn!("the boot {previous} {ended}; all that it logged is on the disks"),
+        (ended, lines) => warn!("the boot {previous} {ended}; {lines} lines of it are recovered"),
     }
 }
 

@@ -5,6 +5,7 @@ use super::provoke;
 use crate::arch::clock;
 use crate::checkpoint;
 use crate::command_line::CommandLine;
+use crate::previous;
 use spin::Once;
 
 /// A crash to come.
@@ -52,6 +53,7 @@ impl Plan {
     }
 
     fn carry_out(&self) -> ! {
+        log::info!(target: previous::TARGET, "{}{}", previous::ON_PURPOSE, self.kind.name());
         if let Some(mark) = self.mark {
             log::info!("mark {mark}");
         }

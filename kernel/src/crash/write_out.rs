@@ -7,6 +7,7 @@ use crate::arch::clock;
 use crate::arch::exit::Ending;
 use crate::consoles;
 use crate::logger;
+use crate::previous;
 use crate::serial_log::{self, Echo};
 use blockconsole::Level;
 use blockconsole::console::Crash;
@@ -61,7 +62,7 @@ pub(super) fn write_out(scenes: &[&Scene]) -> Ending {
         return say_reason(scene, reason, echo.as_mut());
     };
     let header = RecordHeader { time_ns: clock::now_ns(), cpu: 0, level: Level::Error };
-    ring.write(header, "kernel", format_args!("crashed: {}: {reason}", record::kind(scene)));
+    ring.write(header, previous::TARGET, format_args!("{}{}: {reason}", previous::CRASHED, record::kind(scene)));
 
     let rescue = rescue.insert(Rescue::new(!earlier.is_empty()));
     let text = make_record(scene, earlier, reason, rescue, (states, names), record);
@@ -79,6 +80,10 @@ pub(super) fn write_out(scenes: &[&Scene]) -> Ending {
         {
             echo.send_some();
         }
+    }
+    let (all, durable) = rescue.tally();
+    if all > 0 && all == durable {
+        ring.note_durable(ring.written());
     }
     show(scene, text, rescue, echo.as_mut())
 }

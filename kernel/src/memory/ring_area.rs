@@ -6,8 +6,8 @@ use core::sync::atomic::AtomicU64;
 
 /// Physical address, on every machine that has free memory there.
 pub const PLACE: u64 = 16 << 20;
-/// The ring's own megabyte, and a page for its header.
-pub const LEN: u64 = (1 << 20) + 4096;
+/// Two rings: this boot's, and the one that the boot before left.
+pub const LEN: u64 = 2 << 20;
 
 /// The ring's memory.
 pub struct Area {

@@ -24,6 +24,28 @@ impl fmt::Display for DateTime {
 }
 
 impl DateTime {
+    /// The moment so many seconds after 1970-01-01T00:00:00Z; `None` for 1970 itself, which stands for an unknown time, and
+    /// after the year 9999.
+    pub fn from_unix_seconds(seconds: u64) -> Option<Self> {
+        let (days, second) = (seconds / 86_400, seconds % 86_400);
+        // As in `unix_seconds`: years begin in March. 400 years have always the same number of days.
+        let days = days.checked_add(719_468)?;
+        let (era, day_of_era) = (days / 146_097, days % 146_097);
+        let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+        let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+        let shifted_month = (5 * day_of_year + 2) / 153;
+        let month = if shifted_month < 10 { shifted_month + 3 } else { shifted_month - 9 };
+        let year = era * 400 + year_of_era + u64::from(month <= 2);
+        (1971..=9999).contains(&year).then_some(Self {
+            year: year as u16,
+            month: month as u8,
+            day: (day_of_year - (153 * shifted_month + 2) / 5 + 1) as u8,
+            hour: (second / 3600) as u8,
+            minute: (second / 60 % 60) as u8,
+            second: (second % 60) as u8,
+        })
+    }
+
     /// Seconds since 1970-01-01T00:00:00Z.
     pub fn unix_seconds(&self) -> u64 {
         // Days of the civil calendar, counted in years that begin in March, so that the leap day comes last.
@@ -136,5 +158,17 @@ mod tests {
         assert_eq!(day(2000, 1, 1), 946_684_801);
         assert_eq!(day(2024, 3, 1) - day(2024, 2, 28), 2 * 86_400);
         assert_eq!(day(2026, 4, 14), 1_776_124_801);
+    }
+
+    #[test]
+    fn unix_time_is_taken_back() {
+        for day in 366..60_000 {
+            let seconds = day * 86_400 + 3_723;
+            let time = DateTime::from_unix_seconds(seconds).unwrap();
+            assert_eq!(time.unix_seconds(), seconds, "{time}");
+            assert_eq!((time.hour, time.minute, time.second), (1, 2, 3));
+        }
+        assert_eq!(DateTime::from_unix_seconds(0), None);
+        assert_eq!(DateTime::from_unix_seconds(u64::MAX), None);
     }
 }
