@@ -54,7 +54,8 @@ impl Timeouts {
 /// What becomes of a device that does not answer, though its status says that all is well.
 ///
 /// A reset might help, or make it worse: QEMU carries it out only after the requests in flight have ended, and stops the *whole machine*
-/// until then. Where those hang in the host, a reset would take everything else along, other disks' logs first.
+/// until then. Where those hang in the host, a reset takes everything else along, other disks' logs first. So none is made unless
+/// the device answers at all, or somebody asks for it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Silence {
     /// It is dead: requests end without their buffers. [`recover`](block::BlockDevice::recover) resets it, when somebody dares to.

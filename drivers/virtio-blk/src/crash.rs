@@ -18,6 +18,9 @@ use crate::port::Port;
 ///   device, from whatever state, and starts it anew with this port's queue.
 ///
 /// From its first use on, the disk must not be used any more.
+///
+/// On QEMU a reset is carried out after the requests in flight have ended, and the whole machine waits for it. So whoever has several disks to
+/// save had better begin with those that need no reset.
 pub struct CrashPort<P: Platform, T: Transport>(pub(crate) Port<P, T>);
 
 impl<P: Platform, T: Transport> CrashPort<P, T> {

@@ -16,7 +16,7 @@
 //! - Nothing that a device answers makes it panic, overflow or loop; what no device may do leads to a reset (`queue.rs`).
 //! - Memory is set aside in [`open`], and none later.
 //! - A disk whose requests are overdue takes no more, and waits for late answers for a while; then it is given up, since a
-//!   reset may stop the whole machine ([`Silence`]). The crash port resets it.
+//!   reset may stop the whole machine ([`Silence`]). The crash port does not wait that long.
 //! - The buffers of unanswered requests stay with the driver until the device has confirmed a reset; if it never does, they
 //!   are not handed back at all.
 //! - Disk and crash port share no memory and no lock. [`CHECKPOINTS`] are the places where a crash of the one can be injected to

@@ -192,18 +192,21 @@ fn the_port_shares_no_memory_with_the_disk() {
 }
 
 #[test]
-fn a_silent_spare_queue_is_followed_by_a_reset_at_the_deadline() {
+fn a_silent_spare_queue_is_given_up_at_its_deadline_and_can_be_reset() {
     let rig = Rig::new(Kind::Modern, |device| device.prompt = false);
     let (_disk, mut port) = rig.ready();
+    let resets = rig.device().resets;
     submit(&mut port, 1, write(PLACE, 1, rig.buffer(512, 1)));
     rig.wait_ms(2_999);
     assert!(port.poll().is_none());
     rig.wait_ms(11);
-    let completions = settle(&mut port);
-    assert_eq!(completions.len(), 1);
-    assert_eq!(completions[0].result.map_err(|error| error.kind), Err(ErrorKind::TimedOut));
+    let completion = port.poll().expect("given up");
+    assert_eq!(completion.result.map_err(|error| error.kind), Err(ErrorKind::TimedOut));
+    assert!(completion.buffer.is_none());
+    assert_eq!((port.state(), rig.device().resets), (State::Dead(ErrorKind::TimedOut.into()), resets));
     rig.device().prompt = true;
     save(&rig, &mut port).expect("saved");
+    assert_eq!(rig.device().resets, resets + 1);
     assert_saved(&rig, "second way");
 }
 
