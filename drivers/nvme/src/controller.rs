@@ -15,9 +15,9 @@ use crate::identify::ControllerInfo;
 use crate::init::Phase;
 use crate::io::Io;
 use crate::log_page::{Log, LogKind};
-use crate::namespace::Namespace;
+use crate::namespace::{Member, Namespace};
 use crate::queue::QueuePair;
-use crate::shared::Shared;
+use crate::shared::{CrashSide, Shared, Side};
 use crate::spec::register::{self, ALL_ONES, Capabilities};
 use crate::spec::{PAGE_SHIFT, register::DOORBELLS};
 
@@ -25,6 +25,8 @@ use crate::spec::{PAGE_SHIFT, register::DOORBELLS};
 const MAIN_QUEUE: u16 = 1;
 /// Queue id of the spare pair.
 const SPARE_QUEUE: u16 = 2;
+/// Requests that the crash path's reserve may have in flight: it is the last resort, not a fast one.
+const RESERVE_DEPTH: u16 = 4;
 
 /// An NVMe controller.
 ///
@@ -35,7 +37,7 @@ const SPARE_QUEUE: u16 = 2;
 /// Everything that it will ever need is allocated by `start`, but for the lists that the two `take_` methods return.
 pub struct Controller<P: Platform> {
     main: Arc<Shared<P>>,
-    crash: Arc<Shared<P>>,
+    crash: Arc<CrashSide<P>>,
     namespaces_taken: bool,
     crash_ports_taken: bool,
 }
@@ -58,14 +60,19 @@ impl<P: Platform> Controller<P> {
         if !crash_io.queue().doorbells_fit(&*parts.registers) {
             return Err(fail(Cause::Unsupported("doorbells beyond the register window")));
         }
+        let (reserve_io, _) =
+            parts.io(MAIN_QUEUE, config.crash_queue_depth.min(RESERVE_DEPTH)).ok_or_else(no_memory)?;
         let crash_role = Role::Crash { flag: flag.clone() };
+        // Nobody makes a queue pair for the reserve: its flag is never set.
+        let reserve_role = Role::Crash { flag: SpareFlag::new() };
         let main_role = Role::Main { spare, flag, granted: false };
         let crash = parts.engine(crash_role, config.crash_timeouts, crash_io).ok_or_else(no_memory)?;
+        let reserve = parts.engine(reserve_role, config.crash_timeouts, reserve_io).ok_or_else(no_memory)?;
         let mut main = parts.engine(main_role, config.timeouts, main_io).ok_or_else(no_memory)?;
         main.begin_reset(ResetReason::Start);
         Ok(Self {
             main: Arc::new(Shared::new(main)),
-            crash: Arc::new(Shared::new(crash)),
+            crash: Arc::new(CrashSide::new(crash, reserve)),
             namespaces_taken: false,
             crash_ports_taken: false,
         })
@@ -115,18 +122,23 @@ impl<P: Platform> Controller<P> {
             matches!(engine.phase, Phase::Ready).then(|| (engine.members.clone(), engine.info, engine.write_cache_on))
         });
         let Some((members, info, write_cache_on)) = known.flatten() else { return Vec::new() };
-        let ports = self.crash.with(|engine| {
-            if self.crash_ports_taken {
-                return Vec::new();
+        if self.crash_ports_taken {
+            return Vec::new();
+        }
+        let adopted = self.crash.with_both(|engine| {
+            if !matches!(engine.phase, Phase::Dormant) {
+                // A crash path is at work, and finds out for itself.
+                return;
             }
-            self.crash_ports_taken = true;
-            engine.members.extend(members.into_iter().take(engine.members.capacity()));
+            let fresh = members.iter().map(Member::unused).take(engine.members.capacity());
+            engine.members.clear();
+            engine.members.extend(fresh);
             (engine.info, engine.write_cache_on) = (info, write_cache_on);
             engine.settle_members();
-            let members = engine.members.iter().enumerate();
-            members.map(|(index, member)| CrashPort::new(self.crash.clone(), index, member)).collect()
         });
-        ports.unwrap_or_default()
+        self.crash_ports_taken = adopted.is_some();
+        let controller = self.crash_controller();
+        (0..members.len()).map_while(|index| controller.port(index)).collect()
     }
 
     /// The crash side of this controller, from the start on.

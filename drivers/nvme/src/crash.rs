@@ -11,6 +11,10 @@
 //!
 //! The crash ports of a controller's namespaces share an engine, as the namespaces do: `recover` on one of them is a reset for
 //! all. Once a crash port has been used, the main engine and its namespaces must not be.
+//!
+//! A crash path may crash as well. If `recover` finds that engine in use, whoever uses it was interrupted for good, since a crash path
+//! is alone on the machine. Then a second engine, set aside for that, takes over with a reset, for all ports of the controller. What the
+//! first one had in flight is lost with its buffers.
 
 use alloc::sync::Arc;
 
@@ -21,59 +25,59 @@ use crate::engine::Engine;
 use crate::event::Event;
 use crate::identify::NamespaceInfo;
 use crate::namespace::{Member, Port};
-use crate::shared::Shared;
+use crate::shared::{CrashSide, Side};
 
 /// The crash side of a controller as a whole: for a crash that comes before there are crash ports, because the controller was
 /// still being started.
 ///
 /// [`recover`](Self::recover) it, [`poll`](Self::poll) it until it is not [`State::Recovering`], and it has ports. Allocates nothing.
 pub struct CrashController<P: Platform> {
-    shared: Arc<Shared<P>>,
+    side: Arc<CrashSide<P>>,
 }
 
 impl<P: Platform> CrashController<P> {
-    pub(crate) const fn new(shared: Arc<Shared<P>>) -> Self {
-        Self { shared }
+    pub(crate) const fn new(side: Arc<CrashSide<P>>) -> Self {
+        Self { side }
     }
 
     /// Whether there are ports that can be used.
     pub fn state(&self) -> State {
-        self.shared.with(|engine| engine.state(None)).unwrap_or(State::Recovering)
+        self.side.with(|engine| engine.state(None)).unwrap_or(<CrashSide<P> as Side<P>>::BUSY)
     }
 
     /// Starts a reset, as [`BlockDevice::recover`] does on any of the ports.
     pub fn recover(&mut self) {
-        self.shared.recover();
+        self.side.recover();
     }
 
     /// Drives what is under way. Does not wait.
     pub fn poll(&mut self) {
-        let _ = self.shared.with(Engine::service);
+        let _ = self.side.with(Engine::service);
     }
 
     /// The crash port of the namespace at an index, counted from 0 in the order of their ids. Ports of the same index are
     /// handles of the same port: whoever polls first gets the completion.
     pub fn port(&self, index: usize) -> Option<CrashPort<P>> {
         let port = |engine: &mut Engine<P>| {
-            engine.members.get(index).map(|member| CrashPort::new(self.shared.clone(), index, member))
+            engine.members.get(index).map(|member| CrashPort::new(self.side.clone(), index, member))
         };
-        self.shared.with(port).flatten()
+        self.side.with(port).flatten()
     }
 
     /// The next thing that happened on the crash side of this controller.
     pub fn next_event(&self) -> Option<Event> {
-        self.shared.with(|engine| engine.events.pop()).flatten()
+        self.side.with(|engine| engine.events.pop()).flatten()
     }
 }
 
 /// A way to a namespace that shares nothing with the [`Namespace`](crate::Namespace) handle but the controller.
 pub struct CrashPort<P: Platform> {
-    port: Port<P>,
+    port: Port<P, CrashSide<P>>,
 }
 
 impl<P: Platform> CrashPort<P> {
-    pub(crate) fn new(shared: Arc<Shared<P>>, index: usize, member: &Member) -> Self {
-        Self { port: Port { shared, index, info: member.info, geometry: member.geometry } }
+    fn new(side: Arc<CrashSide<P>>, index: usize, member: &Member) -> Self {
+        Self { port: Port::new(side, index, member) }
     }
 
     /// What the namespace is.
@@ -83,7 +87,7 @@ impl<P: Platform> CrashPort<P> {
 
     /// The next thing that happened on the crash ports of this controller.
     pub fn next_event(&self) -> Option<Event> {
-        self.port.shared.with(|engine| engine.events.pop()).flatten()
+        self.port.side.with(|engine| engine.events.pop()).flatten()
     }
 }
 

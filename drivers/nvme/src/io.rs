@@ -21,6 +21,7 @@ use platform::{DmaBuffer, Platform};
 use crate::config::{MAX_DEPTH, Timeouts};
 use crate::event::CommandName;
 use crate::queue::QueuePair;
+use crate::slots::Slots;
 use crate::spec::Command;
 use crate::spec::io;
 use crate::{checkpoint, prp};
@@ -59,44 +60,6 @@ struct Slot {
     /// It was late, but the controller is alive: only its limit counts.
     spared: bool,
     result: Result<(), Error>,
-}
-
-/// A set of slots, a bit each.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Slots(u64);
-
-impl Slots {
-    const NONE: Self = Self(0);
-
-    const fn first(count: u16) -> Self {
-        Self(if count >= 64 { u64::MAX } else { (1 << count) - 1 })
-    }
-
-    pub(crate) const fn is_empty(self) -> bool {
-        self.0 == 0
-    }
-
-    pub(crate) const fn contains(self, index: usize) -> bool {
-        index < 64 && self.0 >> index & 1 != 0
-    }
-
-    fn insert(&mut self, index: usize) {
-        self.0 |= 1 << index;
-    }
-
-    fn remove(&mut self, index: usize) {
-        self.0 &= !(1 << index);
-    }
-}
-
-impl Iterator for Slots {
-    type Item = usize;
-
-    fn next(&mut self) -> Option<usize> {
-        let index = (self.0 != 0).then(|| self.0.trailing_zeros() as usize)?;
-        self.remove(index);
-        Some(index)
-    }
 }
 
 impl Io {
@@ -312,7 +275,7 @@ impl Io {
 
     /// Gives every request up, after the controller was stopped: buffers go back.
     pub(crate) fn give_up(&mut self) {
-        for index in Slots(self.flying.0 | self.waiting.0) {
+        for index in self.flying.union(self.waiting) {
             let overdue = self.slots.get(index).is_some_and(|slot| slot.overdue);
             let kind = if overdue { ErrorKind::TimedOut } else { ErrorKind::Aborted };
             self.finish(index, Err(kind.into()));
@@ -326,7 +289,7 @@ impl Io {
                 slot.request = None;
             }
         }
-        for index in Slots(self.flying.0 | self.waiting.0) {
+        for index in self.flying.union(self.waiting) {
             self.finish(index, Err(error));
         }
     }
@@ -408,5 +371,3 @@ impl Slot {
         now.saturating_sub(self.submitted)
     }
 }
-
-const _: () = assert!(MAX_DEPTH == 64 && MAX_DEPTH.is_power_of_two());

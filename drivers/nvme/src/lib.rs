@@ -46,6 +46,7 @@ mod prp;
 mod queue;
 mod recovery;
 mod shared;
+mod slots;
 pub mod spec;
 mod status;
 

@@ -5,13 +5,14 @@
 //! one of them also moves the others on.
 
 use alloc::sync::Arc;
+use core::marker::PhantomData;
 
 use block::{BlockDevice, Completion, Error, ErrorKind, Geometry, Refused, Request, State, Tag, WriteCache};
 use platform::{DmaBuffer, Platform};
 
 use crate::event::Event;
 use crate::identify::{ControllerInfo, Described, NamespaceInfo, NamespaceNames};
-use crate::shared::Shared;
+use crate::shared::{Shared, Side};
 use crate::spec::io;
 
 /// A namespace as an engine keeps it.
@@ -67,6 +68,11 @@ impl Member {
         })
     }
 
+    /// The same namespace, as an engine starts with it that has no requests.
+    pub(crate) fn unused(&self) -> Self {
+        Self { condition: Ok(()), in_use: 0, ..self.clone() }
+    }
+
     /// Whether a namespace that answers now is the one that is known.
     ///
     /// # Errors
@@ -112,12 +118,12 @@ impl Member {
 /// the code that an interrupt has interrupted, [`submit`](BlockDevice::submit) refuses with
 /// [`ErrorKind::QueueFull`] and [`poll`](BlockDevice::poll) finds nothing.
 pub struct Namespace<P: Platform> {
-    port: Port<P>,
+    port: Port<P, Shared<P>>,
 }
 
 impl<P: Platform> Namespace<P> {
     pub(crate) fn new(shared: Arc<Shared<P>>, index: usize, member: &Member) -> Self {
-        Self { port: Port { shared, index, info: member.info, geometry: member.geometry } }
+        Self { port: Port::new(shared, index, member) }
     }
 
     /// What it is.
@@ -128,7 +134,7 @@ impl<P: Platform> Namespace<P> {
     /// The next thing that happened on its controller, to it or to any other namespace: what
     /// [`Controller::next_event`](crate::Controller::next_event) gives to those that have kept the controller's handle.
     pub fn next_event(&self) -> Option<Event> {
-        self.port.shared.with(|engine| engine.events.pop()).flatten()
+        self.port.side.with(|engine| engine.events.pop()).flatten()
     }
 }
 
@@ -157,27 +163,31 @@ impl<P: Platform> BlockDevice for Namespace<P> {
 }
 
 /// A member of an engine, from outside.
-pub(crate) struct Port<P: Platform> {
-    pub(crate) shared: Arc<Shared<P>>,
-    pub(crate) index: usize,
+pub(crate) struct Port<P: Platform, S: Side<P>> {
+    pub(crate) side: Arc<S>,
     pub(crate) info: NamespaceInfo,
-    pub(crate) geometry: Geometry,
+    index: usize,
+    geometry: Geometry,
+    platform: PhantomData<fn() -> P>,
 }
 
-impl<P: Platform> Port<P> {
+impl<P: Platform, S: Side<P>> Port<P, S> {
+    pub(crate) fn new(side: Arc<S>, index: usize, member: &Member) -> Self {
+        Self { side, info: member.info, index, geometry: member.geometry, platform: PhantomData }
+    }
+
     pub(crate) fn geometry(&self) -> Geometry {
-        let now = self.shared.with(|engine| engine.members.get(self.index).map(|member| member.geometry));
+        let now = self.side.with(|engine| engine.members.get(self.index).map(|member| member.geometry));
         now.flatten().unwrap_or(self.geometry)
     }
 
     pub(crate) fn state(&self) -> State {
-        // Whoever holds the engine is making use of it, so the device is not known to be anything but ready.
-        self.shared.with(|engine| engine.state(Some(self.index))).unwrap_or(State::Ready)
+        self.side.with(|engine| engine.state(Some(self.index))).unwrap_or(S::BUSY)
     }
 
     pub(crate) fn submit(&mut self, tag: Tag, request: Request<DmaBuffer>) -> Result<(), Refused<DmaBuffer>> {
         let mut request = Some(request);
-        let submitted = self.shared.with(|engine| {
+        let submitted = self.side.with(|engine| {
             // `with` calls this at most once, so the request is there.
             request.take().map_or(Ok(()), |request| engine.submit(self.index, tag, request))
         });
@@ -189,7 +199,7 @@ impl<P: Platform> Port<P> {
     }
 
     pub(crate) fn poll(&mut self) -> Option<Completion<DmaBuffer>> {
-        let found = self.shared.with(|engine| {
+        let found = self.side.with(|engine| {
             engine.take_done(self.index).or_else(|| {
                 engine.service();
                 engine.take_done(self.index)
@@ -199,6 +209,6 @@ impl<P: Platform> Port<P> {
     }
 
     pub(crate) fn recover(&mut self) {
-        self.shared.recover();
+        self.side.recover();
     }
 }

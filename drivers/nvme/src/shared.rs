@@ -1,12 +1,25 @@
-//! An engine and its handles, and the lock between them that nobody waits for.
+//! Engines and their handles, and the locks between them that nobody waits for.
 
 use core::sync::atomic::{AtomicBool, Ordering};
 
+use block::{ErrorKind, State};
 use platform::Platform;
 use spin::Mutex;
 
 use crate::engine::Engine;
 use crate::event::ResetReason;
+
+/// One side of a controller, as its handles use it: the main driver, or the crash path.
+pub(crate) trait Side<P: Platform> {
+    /// Does something with the engine, at once; `None`, without having called `action`, if somebody else is doing so.
+    fn with<R>(&self, action: impl FnOnce(&mut Engine<P>) -> R) -> Option<R>;
+
+    /// Starts a reset: now, or when the engine is next used.
+    fn recover(&self);
+
+    /// The state while somebody else uses the engine.
+    const BUSY: State;
+}
 
 /// An engine that several handles use.
 pub(crate) struct Shared<P: Platform> {
@@ -19,9 +32,10 @@ impl<P: Platform> Shared<P> {
     pub(crate) const fn new(engine: Engine<P>) -> Self {
         Self { engine: Mutex::new(engine), wants_reset: AtomicBool::new(false) }
     }
+}
 
-    /// Does something with the engine, at once; `None`, without having called `action`, if somebody else is doing so.
-    pub(crate) fn with<R>(&self, action: impl FnOnce(&mut Engine<P>) -> R) -> Option<R> {
+impl<P: Platform> Side<P> for Shared<P> {
+    fn with<R>(&self, action: impl FnOnce(&mut Engine<P>) -> R) -> Option<R> {
         let mut engine = self.engine.try_lock()?;
         if self.wants_reset.swap(false, Ordering::SeqCst) {
             engine.begin_reset(ResetReason::Asked);
@@ -29,9 +43,52 @@ impl<P: Platform> Shared<P> {
         Some(action(&mut engine))
     }
 
-    /// Starts a reset: now, or when the engine is next used.
-    pub(crate) fn recover(&self) {
+    fn recover(&self) {
         self.wants_reset.store(true, Ordering::SeqCst);
         let _ = self.with(|_| ());
     }
+
+    /// Whoever holds the engine is making use of it, so the device is not known to be anything but ready.
+    const BUSY: State = State::Ready;
+}
+
+/// The crash path's engines: the one that is used, and another for a crash in the middle of that.
+pub(crate) struct CrashSide<P: Platform> {
+    first: Shared<P>,
+    reserve: Shared<P>,
+    /// The first was found in use when a reset was asked for. A crash path is alone on the machine, so whoever uses it was
+    /// interrupted for good.
+    fell_back: AtomicBool,
+}
+
+impl<P: Platform> CrashSide<P> {
+    pub(crate) const fn new(first: Engine<P>, reserve: Engine<P>) -> Self {
+        Self { first: Shared::new(first), reserve: Shared::new(reserve), fell_back: AtomicBool::new(false) }
+    }
+
+    /// Does something with both engines, one after the other; `None` if one of them is in use.
+    pub(crate) fn with_both(&self, action: impl Fn(&mut Engine<P>)) -> Option<()> {
+        self.first.with(&action)?;
+        self.reserve.with(&action)
+    }
+
+    fn current(&self) -> &Shared<P> {
+        if self.fell_back.load(Ordering::SeqCst) { &self.reserve } else { &self.first }
+    }
+}
+
+impl<P: Platform> Side<P> for CrashSide<P> {
+    fn with<R>(&self, action: impl FnOnce(&mut Engine<P>) -> R) -> Option<R> {
+        self.current().with(action)
+    }
+
+    fn recover(&self) {
+        if self.first.engine.is_locked() {
+            self.fell_back.store(true, Ordering::SeqCst);
+        }
+        self.current().recover();
+    }
+
+    /// Whoever holds it will not give it back: a reset moves on to the reserve.
+    const BUSY: State = State::Dead(block::Error::new(ErrorKind::NotReady));
 }

@@ -10,24 +10,30 @@ use nvme::{Config, Controller, CrashController, CrashPort, checkpoint};
 use platform::{DmaBuffer, Platform};
 use platform_fake::Machine;
 
-use crate::bench::{Bench, TURN_NS, kind, ready, ready_with, start};
+use crate::bench::{Bench, TURN_NS, ready, start};
 use crate::model::{Device, NamespaceOptions, Options, REGISTERS_AT, Verdict, lock};
 
 const SECOND: u64 = 1_000_000_000;
 /// Where the record goes: right where the main driver was writing.
-const RECORD_AT: u64 = 64;
+pub(crate) const RECORD_AT: u64 = 64;
 const RECORD_BLOCKS: u32 = 32;
 
 /// Writes a crash record, flushes, and checks that it is on the medium for good.
-fn write_record(bench: &Bench, port: &mut impl BlockDevice<Buffer = DmaBuffer>) {
+pub(crate) fn write_record(bench: &Bench, port: &mut impl BlockDevice<Buffer = DmaBuffer>) {
+    let mut in_flight = 0;
     for piece in 0..4u64 {
+        if in_flight == port.geometry().queue_depth {
+            bench.completion_of(port).result.expect("the record is written");
+            in_flight -= 1;
+        }
         let (blocks, fill) = (RECORD_BLOCKS / 4, 0xC0 + piece as u8);
         let first_block = RECORD_AT + piece * u64::from(blocks);
         let buffer = bench.buffer(blocks as usize * 512, fill);
         let request = Request::Write { first_block, blocks, buffer, fua: false };
         port.submit(Tag(piece), request).map_err(|refused| refused.error).expect("the port takes a write");
+        in_flight += 1;
     }
-    for _ in 0..4 {
+    for _ in 0..in_flight {
         bench.completion_of(port).result.expect("the record is written");
     }
     port.submit(Tag(9), Request::Flush).map_err(|refused| refused.error).expect("the port takes a flush");
@@ -218,114 +224,71 @@ fn a_crash_at_any_checkpoint_of_the_first_start_leaves_a_record() {
     assert!(crashes >= 30, "{crashes}");
 }
 
+/// A crash in the middle of the crash path, which holds the lock of the ports' engine at that moment.
 #[test]
-fn without_a_second_pair_a_port_must_be_recovered_first() {
-    let mut bench = ready(Options { max_pairs: 1, ..Options::default() });
-    assert!(bench.events().contains(&nvme::Event::NoSpareQueue));
-    let mut port = bench.crash.remove(0);
-    assert_eq!(port.state(), State::Dead(ErrorKind::NotReady.into()));
-    port.recover();
-    bench.recovered(&mut port);
-    write_record(&bench, &mut port);
-    bench.assert_clean();
-}
-
-#[test]
-fn a_controller_that_refuses_the_spare_pair_is_like_one_that_has_none() {
-    for opcode in [5, 1] {
-        let machine = Machine::new();
-        let device = Device::attach(&machine, Options::default());
-        lock(&device).judge(move |entry| {
-            let creates_spare = !entry.is_io() && entry.opcode == opcode && entry.dwords[0] as u16 == 2;
-            if creates_spare { Verdict::Fail(0x0101) } else { Verdict::Obey }
-        });
-        let mut bench = crate::bench::start_on(machine, device, Config::default()).unwrap();
-        bench.settle();
-        bench.take();
-        assert_eq!(bench.disks[0].state(), State::Ready);
+fn a_crash_in_the_crash_path_leaves_a_record_too() {
+    let mut crashes = 0;
+    for name in checkpoint::ALL {
+        let mut bench = ready(Options::default());
+        let again = bench.controller.crash_controller();
         let mut port = bench.crash.remove(0);
-        assert_eq!(port.state(), State::Dead(ErrorKind::NotReady.into()));
-        port.recover();
-        bench.recovered(&mut port);
-        write_record(&bench, &mut port);
+        let observer = observer(bench.machine.clone(), bench.device.clone());
+        bench.machine.freeze_at(name, 1);
+        let machine = bench.machine.clone();
+        let thread = std::thread::spawn(move || {
+            port.recover();
+            bench.recovered(&mut port);
+            write_record(&bench, &mut port);
+        });
+        if !machine.wait_for_freeze(&thread) {
+            thread.join().expect("the crash path goes well without a crash");
+            continue;
+        }
+        crashes += 1;
+        let mut port = again.port(0);
+        // Nothing can be learnt from an engine that is in use; the port that the kernel has kept knows its namespace.
+        assert!(port.is_none());
+        assert_eq!(again.state(), State::Dead(ErrorKind::NotReady.into()), "{name}");
+        let mut again = again;
+        again.recover();
+        while again.state() == State::Recovering {
+            observer.turn();
+            again.poll();
+        }
+        assert_eq!(again.state(), State::Ready, "{name}");
+        port = again.port(0);
+        write_record(&observer, &mut port.expect("the reserve knows the namespace"));
+        observer.assert_clean();
     }
+    assert!(crashes >= 20, "{crashes}");
 }
 
+/// The same, as the kernel does it: with the port that it had, and those of other namespaces.
 #[test]
-fn the_spare_pair_is_there_again_after_a_reset_of_the_main_driver() {
-    let mut bench = ready(Options::default());
-    assert_eq!(bench.crash[0].state(), State::Ready);
-    bench.controller.recover();
-    assert_eq!(bench.crash[0].state(), State::Dead(ErrorKind::NotReady.into()));
-    bench.settle();
-    assert_eq!(bench.crash[0].state(), State::Ready);
+fn all_ports_of_a_controller_move_on_to_the_reserve_together() {
+    let namespaces = (1..=2).map(|id| NamespaceOptions { id, ..NamespaceOptions::default() }).collect();
+    let mut bench = ready(Options { namespaces, ..Options::default() });
+    let mut others = bench.crash.split_off(1);
+    let again = bench.controller.crash_controller().port(0);
     let mut port = bench.crash.remove(0);
-    let enables = lock(&bench.device).enables;
-    write_record(&bench, &mut port);
-    assert_eq!(lock(&bench.device).enables, enables);
-    bench.assert_clean();
-}
-
-#[test]
-fn a_port_is_not_ready_where_the_controller_is_not() {
-    let mut bench = ready(Options::default());
-    lock(&bench.device).faults.gone = true;
-    assert_eq!(bench.crash[0].state(), State::Dead(ErrorKind::NotReady.into()));
-    let mut port = bench.crash.remove(0);
-    port.recover();
-    assert!(bench.recovered(&mut port) < SECOND / 100);
-    assert_eq!(port.state(), State::Dead(ErrorKind::Gone.into()));
-}
-
-#[test]
-fn a_spare_pair_that_does_not_answer_is_given_up_for_a_reset() {
-    let mut bench = ready(Options::default());
-    let mut port = bench.crash.remove(0);
-    lock(&bench.device).judge(|entry| if entry.queue == 2 { Verdict::Ignore } else { Verdict::Obey });
-    let start = bench.machine.clock().peek();
-    port.submit(Tag(0), bench.write(RECORD_AT, 1, 1)).unwrap();
-    let failed = bench.completion_of(&mut port);
-    assert_eq!(kind(&failed), ErrorKind::TimedOut);
-    assert!(failed.buffer.is_some());
-    bench.recovered(&mut port);
-    assert!(bench.machine.clock().peek() - start < 1_600_000_000);
-    // After the reset the port has queue pair 1.
-    write_record(&bench, &mut port);
-    bench.assert_clean();
-}
-
-#[test]
-fn a_port_of_a_device_that_stays_silent_dies_in_bounded_time() {
-    let mut bench = ready(Options::default());
-    let mut port = bench.crash.remove(0);
-    lock(&bench.device).faults.deaf = true;
-    let start = bench.machine.clock().peek();
-    port.submit(Tag(0), bench.write(RECORD_AT, 1, 1)).unwrap();
-    assert!(bench.completion_of(&mut port).result.is_err());
-    bench.recovered(&mut port);
-    assert_eq!(port.state(), State::Dead(ErrorKind::TimedOut.into()));
-    // Late command, then two attempts of one admin command each.
-    assert!(bench.machine.clock().peek() - start < 6 * SECOND);
-    assert!(port.next_event().is_some());
-}
-
-#[test]
-fn ports_of_several_namespaces_share_a_reset() {
-    let namespaces = (1..=3).map(|id| NamespaceOptions { id, ..NamespaceOptions::default() }).collect();
-    let mut bench = ready_with(Options { namespaces, max_pairs: 1, ..Options::default() }, Config::default());
-    let mut ports = std::mem::take(&mut bench.crash);
-    assert!(ports.iter().all(|port| matches!(port.state(), State::Dead(_))));
-    ports[2].recover();
-    bench.recovered(&mut ports[2]);
-    for port in &mut ports {
-        assert_eq!(port.state(), State::Ready);
-        let fill = port.info().id as u8;
-        port.submit(Tag(0), bench.write(5, 1, fill)).unwrap();
-        bench.completion_of(port).result.unwrap();
-        assert_eq!(lock(&bench.device).media[&u32::from(fill)].block(5)[0], fill);
-    }
-    assert_eq!(lock(&bench.device).enables, 2);
-    bench.assert_clean();
+    let observer = observer(bench.machine.clone(), bench.device.clone());
+    bench.machine.freeze_at(checkpoint::SUBMIT_ENTRY_HALF, 1);
+    let machine = bench.machine.clone();
+    let thread = std::thread::spawn(move || write_record(&bench, &mut port));
+    assert!(machine.wait_for_freeze(&thread));
+    let (mut first, mut second) = (again.expect("the namespace is known"), others.remove(0));
+    assert_eq!(second.state(), State::Dead(ErrorKind::NotReady.into()));
+    let request = Request::Write { first_block: 0, blocks: 1, buffer: observer.buffer(512, 1), fua: false };
+    assert_eq!(second.submit(Tag(0), request).unwrap_err().error.kind, ErrorKind::QueueFull);
+    assert!(second.poll().is_none());
+    second.recover();
+    observer.recovered(&mut second);
+    assert_eq!((first.state(), second.state()), (State::Ready, State::Ready));
+    second.submit(Tag(0), observer.write(9, 1, 2)).unwrap();
+    observer.completion_of(&mut second).result.unwrap();
+    write_record(&observer, &mut first);
+    assert_eq!(lock(&observer.device).media[&2].block(9)[0], 2);
+    observer.assert_clean();
 }
 
 #[test]

@@ -6,6 +6,7 @@
 
 mod bench;
 mod crash;
+mod crash_ports;
 mod hostile;
 mod integrity;
 mod logs;

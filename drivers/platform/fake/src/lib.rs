@@ -104,7 +104,8 @@ impl Machine {
         self.set_trap(Trap { name, left: nth.max(1), freezes: true });
     }
 
-    /// Waits until a thread has frozen, or `thread` has come to its end without; says whether one has frozen.
+    /// Waits until a thread has frozen since this was last asked, or `thread` has come to its end without; says which: `true` if
+    /// one has frozen.
     pub fn wait_for_freeze<T>(&self, thread: &std::thread::JoinHandle<T>) -> bool {
         const LOOK_AGAIN: std::time::Duration = std::time::Duration::from_millis(20);
         let (checkpoints, changed) = &*self.checkpoints;
@@ -113,7 +114,9 @@ impl Machine {
             // A thread's end wakes nobody, so it is looked for from time to time.
             now = changed.wait_timeout(now, LOOK_AGAIN).unwrap_or_else(PoisonError::into_inner).0;
         }
-        now.frozen > 0
+        let has_frozen = now.frozen > 0;
+        now.frozen = now.frozen.saturating_sub(1);
+        has_frozen
     }
 
     /// The checkpoints passed so far, in order.
