@@ -48,7 +48,7 @@ impl Timeouts {
     };
     /// For the crash path: someone waits for it to end.
     pub const CRASH: Self =
-        Self { request_ns: 3_000_000_000, patience_ns: 0, silence: Silence::Reset, reset_ns: 2_000_000_000 };
+        Self { request_ns: 3_000_000_000, patience_ns: 0, silence: Silence::GiveUp, reset_ns: 2_000_000_000 };
 }
 
 /// What becomes of a device that does not answer, though its status says that all is well.
