@@ -132,8 +132,7 @@ impl Finder<'_> {
         let tail = format!("{}\n", &message[message.len() - 10..]);
         for _ in 0..=self.tiles {
             let rest = &self.bytes[self.from..];
-            let numbers = rest.iter().enumerate().filter(|(_, byte)| **byte == b'#').map(|(at, _)| at);
-            if let Some(at) = numbers.into_iter().find(|at| rest[*at..].starts_with(tail.as_bytes())) {
+            if let Some(at) = find(rest, tail.as_bytes()) {
                 self.from += at + tail.len();
                 return (self.tile, self.from);
             }
@@ -152,6 +151,20 @@ impl Finder<'_> {
         }
         panic!("{message:?} was reported durable, and is nowhere");
     }
+}
+
+/// Where a line's last characters are; lines are long, so that most of them can be passed over.
+fn find(bytes: &[u8], tail: &[u8]) -> Option<usize> {
+    let mut at = 0;
+    while at + tail.len() <= bytes.len() {
+        // The end of the line that is here, or of this block.
+        let end = at + bytes[at..].iter().position(|byte| *byte == b'\n')? + 1;
+        if bytes[..end].ends_with(tail) {
+            return Some(end - tail.len());
+        }
+        at = end;
+    }
+    None
 }
 
 /// The first boot of a fresh disk: a few lines, some at once, some a while later.

@@ -154,9 +154,13 @@ pub struct Dying {
 
 impl Dying {
     pub fn new(rig: &Rig, record: &'static [u8]) -> Self {
+        Self::with_cell(rig, record, Box::leak(Box::new(TargetCell::new())))
+    }
+
+    /// Takes over, and publishes its own state in this cell.
+    pub fn with_cell(rig: &Rig, record: &'static [u8], cell: &'static TargetCell) -> Self {
         let target = rig.cell.load().expect("a target");
         let crash = Crash { facts: FACTS, record, until: rig.ring.written() };
-        let cell: &'static TargetCell = Box::leak(Box::new(TargetCell::new()));
         let console = Console::resume(&target, crash, cell, buffers(256 * 1024)).expect("a console to take over");
         Self { port: rig.disk.port(), ring: rig.ring, console }
     }
