@@ -84,8 +84,16 @@ impl<'a> Oracle<'a> {
         {
             *oldest = rest;
         }
-        let bytes = older.iter().chain(newer).flat_map(|tile| &tile[HEADER..]);
-        bytes.copied().filter(|byte| *byte != 0).collect()
+        let mut text = Vec::with_capacity(self.place.len());
+        for tile in older.iter().chain(newer) {
+            for piece in tile[HEADER..].chunks(512) {
+                match piece.contains(&0) {
+                    false => text.extend_from_slice(piece),
+                    true => text.extend(piece.iter().filter(|byte| **byte != 0)),
+                }
+            }
+        }
+        text
     }
 
     /// The lines, oldest first. After a wrap the first is the end of one whose beginning was overwritten.
@@ -100,11 +108,11 @@ impl<'a> Oracle<'a> {
             text.drain(..cut);
         }
         let text = String::from_utf8(text)?;
-        if let Some(odd) = text.chars().find(|c| c.is_control() && *c != '\n') {
-            bail!("the text has the control character {odd:?}");
+        if let Some(odd) = text.bytes().find(|byte| byte.is_ascii_control() && *byte != b'\n') {
+            bail!("the text has the control character {odd:#x}");
         }
         // A block's padding follows the end of a line, so that it becomes a line of spaces.
-        Ok(text.split('\n').filter(|line| !line.trim().is_empty()).map(str::to_owned).collect())
+        Ok(text.split('\n').filter(|line| !line.trim_start_matches(' ').is_empty()).map(str::to_owned).collect())
     }
 
     /// Checks that blocks of a tile which were not written are at its end, as a whole: nothing stale, no holes.
