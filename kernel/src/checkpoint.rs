@@ -1,5 +1,6 @@
 //! Named steps of drivers, at which a crash can be made on purpose.
 
+use crate::devices::disk;
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use spin::Once;
 
@@ -12,6 +13,12 @@ struct Trap {
 static ARMED: AtomicBool = AtomicBool::new(false);
 static TRAP: Once<Trap> = Once::new();
 static PASSAGES_LEFT: AtomicU64 = AtomicU64::new(0);
+
+/// Whether there is a step of this name anywhere.
+pub fn exists(name: &str) -> bool {
+    let known = [nvme::checkpoint::ALL, &virtio_blk::CHECKPOINTS, &disk::CHECKPOINTS];
+    known.iter().any(|points| points.contains(&name))
+}
 
 /// Lets `action` happen at the `count`th passage of a step, counted from 1. Only the first call counts.
 pub fn arm(name: &'static str, count: u64, action: fn()) {

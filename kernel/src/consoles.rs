@@ -8,7 +8,7 @@
 //! does not take it: what it needs stands in [`crash::stations`].
 
 use crate::arch::{clock, cpu};
-use crate::crash::stations::{self, Station};
+use crate::crash::stations::Station;
 use crate::devices::disk::Disk;
 use crate::devices::find::{Progress, Ready, Starting};
 use crate::devices::platform::Machine;
@@ -49,7 +49,6 @@ pub struct Settings {
 pub struct Consoles {
     starting: Vec<Starting>,
     running: Vec<Running>,
-    settings: Option<Settings>,
     acknowledged: u64,
 }
 
@@ -61,23 +60,30 @@ struct Running {
     was_ready: bool,
 }
 
-static CONSOLES: Mutex<Consoles> =
-    Mutex::new(Consoles { starting: Vec::new(), running: Vec::new(), settings: None, acknowledged: 0 });
+static CONSOLES: Mutex<Consoles> = Mutex::new(Consoles { starting: Vec::new(), running: Vec::new(), acknowledged: 0 });
 
-/// What a boot's first line says; for the crash path, in case it was not written yet.
-static FACTS: Once<BootFacts<'static>> = Once::new();
+/// What all consoles are told; for the crash path too, which takes no lock.
+static SETTINGS: Once<Settings> = Once::new();
+
+/// Says what all consoles are told. Only the first call counts.
+pub fn configure(settings: Settings) {
+    SETTINGS.call_once(|| settings);
+}
+
+/// What all consoles are told, once they are told anything.
+pub fn settings() -> Option<&'static Settings> {
+    SETTINGS.get()
+}
 
 /// What a boot's first line says.
 pub fn facts() -> BootFacts<'static> {
-    FACTS.get().copied().unwrap_or(BootFacts { version: env!("CARGO_PKG_VERSION"), build_id: &[], started: None })
+    let unknown = BootFacts { version: env!("CARGO_PKG_VERSION"), build_id: &[], started: None };
+    settings().map_or(unknown, |settings| settings.facts)
 }
 
 /// Takes up devices that have been started.
-pub fn add(starting: Vec<Starting>, settings: Settings) {
-    FACTS.call_once(|| settings.facts);
-    let mut consoles = CONSOLES.lock();
-    consoles.starting.extend(starting);
-    consoles.settings = Some(settings);
+pub fn add(starting: Vec<Starting>) {
+    CONSOLES.lock().starting.extend(starting);
 }
 
 /// Moves everything on. Never waits for a device, except while partition tables are read.
@@ -167,9 +173,12 @@ impl Consoles {
         for starting in core::mem::take(&mut self.starting) {
             match starting.poll() {
                 Progress::Going(starting) => self.starting.push(starting),
-                Progress::Over(ready) => {
+                Progress::Over(ready, early) => {
                     for ready in ready {
                         self.take_up(ready, ring);
+                    }
+                    if let Some(early) = early {
+                        early.settle();
                     }
                 }
             }
@@ -185,7 +194,7 @@ impl Consoles {
         if durable > self.acknowledged {
             self.acknowledged = durable;
             ring.note_durable(durable);
-            if self.settings.is_some_and(|settings| settings.acknowledge) {
+            if settings().is_some_and(|settings| settings.acknowledge) {
                 serial_log::acknowledge(durable);
             }
         }
@@ -193,8 +202,8 @@ impl Consoles {
 
     /// Looks for consoles on a disk that has become ready.
     fn take_up(&mut self, ready: Ready, ring: &Ring<'_>) {
-        let Some(settings) = self.settings else { return };
-        let Ready { name, mut disk, port, controller } = ready;
+        let Some(settings) = settings() else { return };
+        let Ready { name, mut disk, station } = ready;
         let geometry = disk.geometry();
         info!(
             "{name}: {} KiB in blocks of {}, {:?}",
@@ -203,7 +212,7 @@ impl Consoles {
             geometry.write_cache
         );
         let running = &mut self.running;
-        let places = scan::find_consoles(&name, &mut disk, &settings, || {
+        let places = scan::find_consoles(&name, &mut disk, settings, || {
             tick::alive();
             serial_log::pump_share();
             running.iter_mut().for_each(|running| running.pump(ring));
@@ -211,10 +220,6 @@ impl Consoles {
         if places.is_empty() {
             return;
         }
-        let Some(station) = stations::open(name, controller, port) else {
-            warn!("{name}: too many disks with consoles");
-            return;
-        };
         let mut consoles = Vec::new();
         for (index, (name, place)) in (0u8..).zip(places) {
             let buffers = (0..BUFFERS).map_while(|_| Machine.allocate_dma(BUFFER_BYTES, platform::dma::PAGE_SIZE));

@@ -4,6 +4,7 @@ use crate::arch::exit::{Action, Ending};
 use crate::arch::{clock, cpu, exit};
 use crate::command_line::CommandLine;
 use crate::consoles::{self, Settings};
+use crate::crash::early;
 use crate::crash::plan::Plan;
 use crate::devices::find::{self, Numbers};
 use crate::previous::{self, Previous};
@@ -27,6 +28,13 @@ pub struct Kernel {
     plan: Option<Plan>,
 }
 
+/// How long an idle program lets the serial port send at a time.
+const IDLE_SERIAL_NS: u64 = 5_000_000;
+/// How long the start of disks may take before the program goes on without them.
+const SETTLE_NS: u64 = 5_000_000_000;
+/// How long the last lines may take to become durable at the end of a run.
+const FINISH_NS: u64 = 30_000_000_000;
+
 impl Kernel {
     pub(crate) fn new(
         words: CommandLine<'static>,
@@ -39,36 +47,45 @@ impl Kernel {
 
     /// Looks for disks, and for consoles on them. Waits until each has come up, for a few seconds at most: those that are
     /// slower come later, while the program runs.
+    ///
+    /// The time of a crash that the command line asks for counts from the end of this.
     pub fn find_consoles(&mut self) {
+        consoles::configure(self.settings());
+        early::prepare();
+        self.arm_crash();
         let mut numbers = Numbers::default();
         let mut starting = find::start_pci(&self.config, &mut numbers);
         starting.extend(find::start_mmio(self.words.mmio_devices(), &mut numbers));
-        let extents = self
-            .words
-            .extents
-            .map(ExplicitExtents::parse)
-            .and_then(|extents| extents.inspect_err(|error| warn!("command line: bcon.extents: {error}")).ok());
-        let settings = Settings {
-            facts: BootFacts {
-                version: env!("CARGO_PKG_VERSION"),
-                build_id: image::build_id_note(),
-                started: Some(self.identity.boot_seconds).filter(|&seconds| seconds != 0),
-            },
-            pad_ns: self.words.pad_ms.saturating_mul(1_000_000),
-            uuid: self.words.console_uuid,
-            extents,
-            acknowledge: self.words.acknowledge,
-        };
-        consoles::add(starting, settings);
+        consoles::add(starting);
         consoles::settle(clock::now_ns().saturating_add(SETTLE_NS));
+        self.plan = self.plan.map(Plan::from_now);
         if consoles::active() == 0 {
             warn!("no disk or partition carries a console: the log is nowhere but on the serial port");
         }
     }
 
-    /// Lets the crash that the command line asks for happen when it is due, counted from now on. Not if the boot before
-    /// was ended by such a crash and a reset: once is enough.
-    pub fn plan_crash(&mut self) {
+    fn settings(&self) -> Settings {
+        let words = &self.words;
+        let extents = words
+            .extents
+            .map(ExplicitExtents::parse)
+            .and_then(|extents| extents.inspect_err(|error| warn!("command line: bcon.extents: {error}")).ok());
+        Settings {
+            facts: BootFacts {
+                version: env!("CARGO_PKG_VERSION"),
+                build_id: image::build_id_note(),
+                started: Some(self.identity.boot_seconds).filter(|&seconds| seconds != 0),
+            },
+            pad_ns: words.pad_ms.saturating_mul(1_000_000),
+            uuid: words.console_uuid,
+            extents,
+            acknowledge: words.acknowledge,
+        }
+    }
+
+    /// Gets the crash ready that the command line asks for. Not if the boot before was ended by such a crash and a
+    /// reset: once is enough.
+    fn arm_crash(&mut self) {
         if self.words.crash.is_some() && self.previous.is_some_and(|previous| previous.on_purpose) {
             info!("no crash on purpose: the boot before was ended by one");
             return;
@@ -86,11 +103,15 @@ impl Kernel {
         serial_log::pump_share();
     }
 
-    /// Pumps, and sleeps until the next interrupt when there is nothing to do.
+    /// Pumps, and sleeps until the next interrupt.
     pub fn wait(&mut self) {
         self.pump();
         serial_log::pump_for(IDLE_SERIAL_NS);
-        cpu::wait_for_interrupt();
+        // A crash that is due before the next tick is not slept over.
+        let is_near = self.plan.is_some_and(|plan| plan.due_ns() < clock::now_ns().saturating_add(tick::PERIOD_NS));
+        if !is_near {
+            cpu::wait_for_interrupt();
+        }
     }
 
     /// Waits until no console is more than so many records behind, so that none is lost on the slowest.
@@ -106,24 +127,17 @@ impl Kernel {
         }
     }
 
-    /// Waits for the crash that the command line asks for, if it does.
-    pub fn wait_for_planned_crash(&mut self) {
-        while let Some(plan) = &self.plan {
-            if clock::now_ns() >= plan.due_ns() {
-                plan.poll();
-            }
-            self.wait();
-        }
-    }
-
     /// Configuration space of the machine's PCI functions.
     pub fn pci(&self) -> &devices::pci::Config {
         &self.config
     }
 
-    /// Writes out everything, makes it durable, and ends the run.
+    /// Writes out everything, makes it durable, and ends the run. Before that, waits for the crash that the command line
+    /// asks for, if it does.
     pub fn finish(mut self) -> ! {
-        self.plan = None;
+        while self.plan.is_some() {
+            self.wait();
+        }
         info!(target: previous::TARGET, "{}", previous::FINISHED);
         if let Some(ring) = logger::ring() {
             let (written, deadline) = (ring.written(), clock::now_ns().saturating_add(FINISH_NS));
@@ -141,10 +155,3 @@ impl Kernel {
         exit::end(Ending::Finished, Action::Exit)
     }
 }
-
-/// How long an idle program lets the serial port send at a time.
-const IDLE_SERIAL_NS: u64 = 5_000_000;
-/// How long the start of disks may take before the program goes on without them.
-const SETTLE_NS: u64 = 5_000_000_000;
-/// How long the last lines may take to become durable at the end of a run.
-const FINISH_NS: u64 = 30_000_000_000;

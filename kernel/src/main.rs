@@ -12,13 +12,11 @@ kernel::program!(main);
 fn main(start: Start) -> ! {
     let mut kernel = start.bring_up();
     kernel.find_consoles();
-    kernel.plan_crash();
     match kernel.words.app {
         App::Diag => diag::describe(&kernel),
         App::Lines { count, length } => diag::log_lines(&mut kernel, count, length),
         App::Idle => idle(&mut kernel),
     }
-    kernel.wait_for_planned_crash();
     kernel.finish()
 }
 

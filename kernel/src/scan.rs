@@ -9,7 +9,8 @@ use alloc::vec::Vec;
 use block::blocking::Blocking;
 use block::{BlockDevice, BlockReader, Completion};
 use blockconsole::format::Header;
-use blockconsole::place::{Extent, Place};
+use blockconsole::place::{Extent, MAX_EXTENTS, Place};
+use core::fmt;
 use log::warn;
 use partition::Places;
 use platform::{DmaBuffer, Platform};
@@ -32,31 +33,44 @@ pub(crate) fn find_consoles(
     // Nothing else is in flight on this disk: it has no console yet.
     let stray = |_: Completion<DmaBuffer>| ();
     let mut reader = Blocking::new(disk, buffer, idle, stray);
-    let mut scratch = vec![0; PIECE];
     let mut places = Box::new(Places::new());
-    let report = partition::scan(&mut reader, &mut scratch, &mut places);
-    for problem in report.problems() {
-        warn!("{name}: {problem}");
-    }
-    if let Some(extents) = settings.extents.filter(|extents| extents.disk == name.as_str())
-        && let Err(error) = extents.add_to(&mut places, reader.block_count())
-    {
-        warn!("{name}: the log file's extents: {error}");
-    }
-    places.settle(|place| has_header(&mut reader, &mut scratch, place.first_block(), settings.uuid));
-    let found = places.iter().filter_map(|place| {
-        let name = name.partition(place.partition);
-        let extents: Vec<_> =
-            place.extents.iter().map(|it| Extent { first_block: it.first_block, blocks: it.block_count }).collect();
-        match Place::new(block_size, &extents) {
-            Ok(place) => Some((name, place)),
-            Err(error) => {
-                warn!("{name}: {error:?}");
-                None
-            }
-        }
+    search(&mut reader, &mut vec![0; PIECE], &mut places, name, Some(settings), &mut |problem| {
+        warn!("{name}: {problem}")
     });
-    found.collect()
+    places.iter().filter_map(|found| Some((name.partition(found.partition), place(block_size, &found)?))).collect()
+}
+
+/// Fills `places` with those that carry a console's header. What is wrong with a disk's tables is `told`. Allocates
+/// nothing, and does not log.
+pub(crate) fn search<R: BlockReader>(
+    reader: &mut R,
+    scratch: &mut [u8],
+    places: &mut Places,
+    name: &Name,
+    settings: Option<&Settings>,
+    tell: &mut dyn FnMut(&dyn fmt::Display),
+) {
+    let report = partition::scan(reader, scratch, places);
+    for problem in report.problems() {
+        tell(&problem);
+    }
+    let extents = settings.and_then(|settings| settings.extents).filter(|extents| extents.disk == name.as_str());
+    if let Some(extents) = extents
+        && let Err(error) = extents.add_to(places, reader.block_count())
+    {
+        tell(&format_args!("the log file's extents: {error}"));
+    }
+    let uuid = settings.and_then(|settings| settings.uuid);
+    places.settle(|place| has_header(reader, scratch, place.first_block(), uuid));
+}
+
+/// A place that was found, as a console takes it; `None` if it is too small for one.
+pub(crate) fn place(block_size: u32, found: &partition::Place<'_>) -> Option<Place> {
+    let mut extents = [Extent::default(); MAX_EXTENTS];
+    for (to, from) in extents.iter_mut().zip(found.extents) {
+        *to = Extent { first_block: from.first_block, blocks: from.block_count };
+    }
+    Place::new(block_size, extents.get(..found.extents.len())?).ok()
 }
 
 /// Whether a block begins with a console's header, and with the right one if only one will do.

@@ -6,7 +6,7 @@
 
 use crate::arch::clock;
 use crate::arch::serial::SerialPort;
-use crate::{logger, tick};
+use crate::{crash, logger, tick};
 use blockconsole::Level;
 use blockconsole::line::{MAX_LINE, format_line};
 use blockconsole::ring::{Cursor, Next, Patience, RecordBuffer, Ring};
@@ -99,7 +99,7 @@ pub fn pump_share() {
 
 /// A line has been logged: sends it at once as long as nobody else would, which is before the tick is started.
 pub(crate) fn on_record() {
-    if !tick::is_running() {
+    if !tick::is_running() && !crash::has_begun() {
         pump_for(u64::MAX);
     }
 }

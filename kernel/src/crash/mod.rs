@@ -9,6 +9,7 @@
 //! start. Each level has a stack and a scene of its own, so that what a crash in the crash path finds is as it was.
 
 pub mod backtrace;
+pub mod early;
 pub mod kinds;
 pub mod plan;
 pub mod provoke;
@@ -91,6 +92,11 @@ fn action() -> Action {
         .unwrap_or_default()
 }
 
+/// Whether a crash is being dealt with.
+pub fn has_begun() -> bool {
+    LEVEL.load(Ordering::Relaxed) > 0
+}
+
 fn from_trap(frame: &Frame) -> ! {
     enter(Cause::Trap, frame)
 }
@@ -111,8 +117,7 @@ pub fn from_hang(frame: &Frame) -> ! {
 
 fn on_nmi(frame: &Frame) {
     provoke::in_nmi();
-    let in_crash = LEVEL.load(Ordering::Relaxed) > 0;
-    if in_crash || !NMI_REPORTS.load(Ordering::Relaxed) {
+    if has_begun() || !NMI_REPORTS.load(Ordering::Relaxed) {
         enter(Cause::Nmi, frame);
     }
     let trace = backtrace::Backtrace::of(frame);

@@ -12,6 +12,7 @@ use spin::Once;
 #[derive(Clone, Copy, Debug)]
 pub struct Plan {
     kind: Kind,
+    after_ns: u64,
     due_ns: u64,
     mark: Option<&'static str>,
 }
@@ -20,17 +21,20 @@ pub struct Plan {
 static AT_STEP: Once<Plan> = Once::new();
 
 impl Plan {
-    /// What the command line asks for, counted from now on. A crash at a step of a driver or of the console is armed
-    /// here, and happens there: `None` then.
+    /// What the command line asks for. A crash at a step of a driver is armed here, and happens there: `None` then. Any other
+    /// waits for [`from_now`](Self::from_now).
     pub fn new(words: &CommandLine<'static>) -> Option<Self> {
         let planned = words.crash?;
-        let due_ns = clock::now_ns().saturating_add(planned.after_ms.saturating_mul(1_000_000));
-        let plan = Self { kind: planned.kind, due_ns, mark: words.mark };
+        let after_ns = planned.after_ms.saturating_mul(1_000_000);
+        let plan = Self { kind: planned.kind, after_ns, due_ns: u64::MAX, mark: words.mark };
         let step = match planned.kind {
             Kind::PanicInDriver => Some((planned.point, 1)),
             _ => words.crash_at,
         };
         let Some((point, count)) = step else { return Some(plan) };
+        if !checkpoint::exists(point) {
+            log::warn!("command line: there is no step \"{point}\" at which to crash");
+        }
         AT_STEP.call_once(|| plan);
         checkpoint::arm(point, count, || {
             if let Some(plan) = AT_STEP.get() {
@@ -38,6 +42,12 @@ impl Plan {
             }
         });
         None
+    }
+
+    /// The same, with its time counted from now on.
+    #[must_use]
+    pub fn from_now(self) -> Self {
+        Self { due_ns: clock::now_ns().saturating_add(self.after_ns), ..self }
     }
 
     /// Crashes if it is time to.

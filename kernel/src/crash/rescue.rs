@@ -11,6 +11,7 @@ use block::BlockDevice;
 use blockconsole::console::{self, BadTarget, Console, Crash, Outcome, Reason, Target};
 use blockconsole::ring::Ring;
 use core::fmt;
+use core::sync::atomic::{AtomicUsize, Ordering};
 
 /// Most consoles that are written to.
 pub(super) const MAX: usize = 32;
@@ -20,7 +21,12 @@ pub(super) struct Rescue {
     cases: [Option<Case>; MAX],
     /// Controllers that have been reset.
     resets: [Option<Controller>; stations::MAX_DISKS],
+    /// Consoles that an earlier level of crash was done with: they have their record, and are left alone.
+    earlier: usize,
 }
+
+/// Consoles that have everything, over all levels.
+static DURABLE: AtomicUsize = AtomicUsize::new(0);
 
 /// A console that is to get the crash record.
 pub(super) struct Case {
@@ -61,7 +67,7 @@ impl Rescue {
         for (slot, case) in cases.iter_mut().zip(found) {
             *slot = Some(case);
         }
-        Self { cases, resets: [None; stations::MAX_DISKS] }
+        Self { cases, resets: [None; stations::MAX_DISKS], earlier: DURABLE.load(Ordering::Relaxed) }
     }
 
     /// All consoles.
@@ -69,10 +75,10 @@ impl Rescue {
         self.cases.iter().flatten()
     }
 
-    /// Number of consoles, and of those that have everything.
+    /// Number of consoles, and of those that have everything; those included that an earlier level of crash was done with.
     pub(super) fn tally(&self) -> (usize, usize) {
         let durable = self.cases().filter(|case| matches!(case.progress, Progress::Durable(_)));
-        (self.cases().count(), durable.count())
+        (self.earlier + self.cases().count(), self.earlier + durable.count())
     }
 
     /// Whether there is nothing left to do.
@@ -162,7 +168,10 @@ impl Case {
         successor.pump(unsafe { self.station.port() }, ring, now);
         match successor.outcome() {
             Outcome::Working => {}
-            Outcome::Done => self.progress = Progress::Durable(now),
+            Outcome::Done => {
+                self.progress = Progress::Durable(now);
+                DURABLE.fetch_add(1, Ordering::Relaxed);
+            }
             Outcome::Failed(reason) => self.progress = Progress::Failed(reason),
         }
     }

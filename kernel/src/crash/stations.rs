@@ -7,7 +7,7 @@
 //! Stations are made on the heap and never given back, and the list of them is made of atomic pointers. So the crash path finds
 //! each whole, or not at all, without a lock.
 
-use crate::devices::disk::{CrashPort, Disk, Name};
+use crate::devices::disk::{CrashPort, Disk};
 use crate::devices::find::Controller;
 use crate::devices::platform::Machine;
 use alloc::boxed::Box;
@@ -57,19 +57,36 @@ pub(super) struct Post {
 unsafe impl Sync for Post {}
 
 /// A DMA buffer that can be made again for each level of crash.
-struct RawBuffer {
+pub(super) struct RawBuffer {
     start: NonNull<u8>,
     bus_address: u64,
     len: usize,
 }
 
-// SAFETY: plain numbers; the memory behind them is used by `Post::take` only.
+// SAFETY: plain numbers; the memory behind them is used by what `make` makes only.
 unsafe impl Send for RawBuffer {}
 // SAFETY: as for `Send`.
 unsafe impl Sync for RawBuffer {}
 
+impl RawBuffer {
+    pub(super) fn allocate(len: usize) -> Option<Self> {
+        let mut buffer = Machine.allocate_dma(len, platform::dma::PAGE_SIZE)?;
+        let start = NonNull::new(buffer.as_mut().as_mut_ptr())?;
+        Some(Self { start, bus_address: buffer.bus_address(), len: buffer.len() })
+    }
+
+    /// The buffer.
+    ///
+    /// # Safety
+    /// Whoever got it before never uses it again, and neither does a device.
+    pub(super) unsafe fn make(&self) -> DmaBuffer {
+        // SAFETY: the memory was set aside by `allocate` for good, and the caller promises that nobody else uses it.
+        unsafe { DmaBuffer::from_raw_parts(self.start, self.bus_address, self.len) }
+    }
+}
+
 /// Sets up a station for a disk. `None` if there are too many.
-pub fn open(_: Name, controller: Controller, port: CrashPort) -> Option<&'static Station> {
+pub fn open(controller: Controller, port: CrashPort) -> Option<&'static Station> {
     let posts = [const { AtomicPtr::new(null_mut()) }; MAX_CONSOLES];
     let place = STATIONS.iter().find(|place| place.load(Ordering::Relaxed).is_null())?;
     // Suspect until it is armed for the first time.
@@ -90,12 +107,7 @@ impl Station {
     /// or not enough memory.
     pub fn add_console(&self, name: console::Name) -> Option<&'static TargetCell> {
         let place = self.posts.iter().find(|place| place.load(Ordering::Relaxed).is_null())?;
-        let buffer = || {
-            let mut buffer = Machine.allocate_dma(BUFFER_BYTES, platform::dma::PAGE_SIZE)?;
-            let start = NonNull::new(buffer.as_mut().as_mut_ptr())?;
-            Some(RawBuffer { start, bus_address: buffer.bus_address(), len: buffer.len() })
-        };
-        let buffers = [buffer()?, buffer()?];
+        let buffers = [RawBuffer::allocate(BUFFER_BYTES)?, RawBuffer::allocate(BUFFER_BYTES)?];
         let post = Post { name, cell: TargetCell::new(), buffers, successor: UnsafeCell::new(MaybeUninit::uninit()) };
         let post: &'static Post = Box::leak(Box::new(post));
         place.store((&raw const *post).cast_mut(), Ordering::Release);
@@ -139,11 +151,8 @@ impl Post {
     /// For the crash path only, once a level; and when buffers of a level before may still be with the device, that has to be reset
     /// before these are used.
     pub(super) unsafe fn take_buffers(&self) -> [DmaBuffer; BUFFERS] {
-        self.buffers.each_ref().map(|raw| {
-            // SAFETY: the memory was set aside for this; whoever had it before never runs again, and the device does not use it, as
-            // the caller promises.
-            unsafe { DmaBuffer::from_raw_parts(raw.start, raw.bus_address, raw.len) }
-        })
+        // SAFETY: whoever had it before never runs again, and the device does not use it, as the caller promises.
+        self.buffers.each_ref().map(|raw| unsafe { raw.make() })
     }
 
     /// Puts the console that takes over into its place.

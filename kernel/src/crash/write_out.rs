@@ -1,5 +1,6 @@
 //! Gets the crash record out: to every console, then to the serial port.
 
+use super::early::{self, Found};
 use super::record::{self, Circumstances, Text};
 use super::rescue::{self, Rescue};
 use super::{Scene, show_stack};
@@ -81,11 +82,20 @@ pub(super) fn write_out(scenes: &[&Scene]) -> Ending {
             echo.send_some();
         }
     }
+    let found = early::rescue(crash, ring, deadline);
     let (all, durable) = rescue.tally();
+    let (all, durable) = (all + found.iter().count(), durable + found.iter().filter(|it| it.is_durable()).count());
     if all > 0 && all == durable {
         ring.note_durable(ring.written());
     }
-    show(scene, text, rescue, echo.as_mut())
+    if let Some(echo) = echo {
+        show(scene, text, rescue, &found, echo);
+        echo.say_all(
+            format_args!("blockconsole: crashed, record durable on {durable} of {all} consoles"),
+            clock::now_ns().saturating_add(SERIAL_NS),
+        );
+    }
+    if all > 0 && all == durable { Ending::CrashDurable } else { Ending::CrashNotDurable }
 }
 
 /// The reason in a sentence, with what had happened before.
@@ -148,20 +158,21 @@ fn crash_id(scene: &Scene) -> u64 {
 }
 
 /// Shows on the serial port what is left of the log, the record, and what became of each console.
-fn show(scene: &Scene, record: &str, rescue: &Rescue, echo: Option<&mut Echo>) -> Ending {
-    let (all, durable) = rescue.tally();
-    if let Some(echo) = echo {
-        let deadline = clock::now_ns().saturating_add(SERIAL_NS);
-        echo.send_text(record, deadline);
-        let mut conclusion = Text::<192>::new();
-        for case in rescue.cases() {
-            conclusion.clear();
-            let _ = case.conclude(scene.time_ns, &mut conclusion);
-            echo.say_all(format_args!("crash: {}: {}", case.name(), conclusion.as_str()), deadline);
-        }
-        echo.say_all(format_args!("blockconsole: crashed, record durable on {durable} of {all} consoles"), deadline);
+fn show(scene: &Scene, record: &str, rescue: &Rescue, found: &Found, echo: &mut Echo) {
+    let deadline = clock::now_ns().saturating_add(SERIAL_NS);
+    echo.send_text(record, deadline);
+    let mut conclusion = Text::<192>::new();
+    for case in rescue.cases() {
+        conclusion.clear();
+        // Memory; what does not fit is cut off.
+        let _ = case.conclude(scene.time_ns, &mut conclusion);
+        echo.say_all(format_args!("crash: {}: {}", case.name(), conclusion.as_str()), deadline);
     }
-    if all > 0 && all == durable { Ending::CrashDurable } else { Ending::CrashNotDurable }
+    for result in found.iter() {
+        conclusion.clear();
+        let _ = result.conclude(scene.time_ns, &mut conclusion);
+        echo.say_all(format_args!("crash: {}: {}", result.name, conclusion.as_str()), deadline);
+    }
 }
 
 /// All that is left when there is no log, or the crash path crashes again and again.

@@ -1,6 +1,7 @@
 //! A disk of any kind, and its crash port.
 
 use super::platform::{Machine, MappedRegisters, PortRegisters};
+use crate::checkpoint;
 use block::{BlockDevice, Completion, Geometry, Refused, Request, State, Tag};
 use core::fmt::{self, Write};
 use platform::DmaBuffer;
@@ -16,6 +17,9 @@ pub enum Disk {
     /// A virtio disk.
     Virtio(virtio_blk::Disk<Machine, VirtioTransport>),
 }
+
+/// Steps at which a crash can be made, beside those of the drivers: a request of this sort has just been submitted to any disk.
+pub const CHECKPOINTS: [&str; 4] = ["disk.read", "disk.write", "disk.zeroes", "disk.flush"];
 
 /// The way to a disk after a crash.
 pub struct CrashPort {
@@ -145,10 +149,18 @@ impl BlockDevice for Disk {
     }
 
     fn submit(&mut self, tag: Tag, request: Request<DmaBuffer>) -> Result<(), Refused<DmaBuffer>> {
+        let point = match &request {
+            Request::Read { .. } => CHECKPOINTS[0],
+            Request::Write { .. } => CHECKPOINTS[1],
+            Request::WriteZeroes { .. } => CHECKPOINTS[2],
+            Request::Flush => CHECKPOINTS[3],
+        };
         match self {
-            Self::Nvme(disk) => disk.submit(tag, request),
-            Self::Virtio(disk) => disk.submit(tag, request),
+            Self::Nvme(disk) => disk.submit(tag, request)?,
+            Self::Virtio(disk) => disk.submit(tag, request)?,
         }
+        checkpoint::pass(point);
+        Ok(())
     }
 
     fn poll(&mut self) -> Option<Completion<DmaBuffer>> {

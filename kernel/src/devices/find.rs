@@ -2,6 +2,8 @@
 
 use super::disk::{CrashPort, Disk, Name, VirtioTransport};
 use super::platform::{Machine, PortRegisters};
+use crate::crash::early::{self, Early};
+use crate::crash::stations::{self, Station};
 use alloc::vec::Vec;
 use block::{BlockDevice, State};
 use log::{info, warn};
@@ -17,6 +19,8 @@ pub enum Starting {
         number: usize,
         /// The controller.
         controller: nvme::Controller<Machine>,
+        /// What the crash path knows of it meanwhile.
+        early: Option<&'static Early>,
     },
     /// A virtio disk and its crash port.
     Virtio {
@@ -25,7 +29,9 @@ pub enum Starting {
         /// The disk.
         disk: virtio_blk::Disk<Machine, VirtioTransport>,
         /// Its crash port.
-        port: virtio_blk::CrashPort<Machine, VirtioTransport>,
+        station: &'static Station,
+        /// What the crash path knows of it meanwhile.
+        early: Option<&'static Early>,
     },
 }
 
@@ -36,9 +42,7 @@ pub struct Ready {
     /// The disk.
     pub disk: Disk,
     /// Its crash port.
-    pub port: CrashPort,
-    /// What it is reset with.
-    pub controller: Controller,
+    pub station: &'static Station,
 }
 
 /// What disks are reset together with, by its number among its kind.
@@ -54,39 +58,39 @@ pub enum Controller {
 pub enum Progress {
     /// It goes on: poll again.
     Going(Starting),
-    /// It is over, with these disks: none if the device did not come up.
-    Over(Vec<Ready>),
+    /// It is over, with these disks: none if the device did not come up. When their consoles are known, the crash path is to be
+    /// told.
+    Over(Vec<Ready>, Option<&'static Early>),
 }
 
 impl Starting {
     /// Goes on with the start. Does not wait.
     pub fn poll(self) -> Progress {
         match self {
-            Self::Nvme { number, mut controller } => {
+            Self::Nvme { number, mut controller, early } => {
                 controller.poll();
                 log_events(number, &mut controller);
                 match controller.state() {
-                    State::Recovering => Progress::Going(Self::Nvme { number, controller }),
-                    State::Ready => Progress::Over(namespaces(number, &mut controller)),
+                    State::Recovering => Progress::Going(Self::Nvme { number, controller, early }),
+                    State::Ready => Progress::Over(namespaces(number, &mut controller), early),
                     State::Dead(error) => {
                         warn!("nvme{number}: does not start: {error}");
-                        Progress::Over(Vec::new())
+                        Progress::Over(Vec::new(), early)
                     }
                 }
             }
-            Self::Virtio { number, mut disk, port } => {
+            Self::Virtio { number, mut disk, station, early } => {
                 // Nothing is in flight yet, so that there is nothing to be lost.
                 let _ = disk.poll();
                 let name = Name::virtio(number);
                 match disk.state() {
-                    State::Recovering => Progress::Going(Self::Virtio { number, disk, port }),
+                    State::Recovering => Progress::Going(Self::Virtio { number, disk, station, early }),
                     State::Ready => {
-                        let (disk, port) = (Disk::Virtio(disk), CrashPort::virtio(port));
-                        Progress::Over(Vec::from([Ready { name, disk, port, controller: Controller::Virtio(number) }]))
+                        Progress::Over(Vec::from([Ready { name, disk: Disk::Virtio(disk), station }]), early)
                     }
                     State::Dead(error) => {
                         warn!("{name}: does not start: {error}: {}", disk.why());
-                        Progress::Over(Vec::new())
+                        Progress::Over(Vec::new(), early)
                     }
                 }
             }
@@ -103,13 +107,17 @@ fn log_events(number: usize, controller: &mut nvme::Controller<Machine>) {
 fn namespaces(number: usize, controller: &mut nvme::Controller<Machine>) -> Vec<Ready> {
     let ports = controller.take_crash_ports();
     let namespaces = controller.take_namespaces();
-    let pairs = namespaces.into_iter().zip(ports);
     let ready = |(namespace, port): (nvme::Namespace<Machine>, nvme::CrashPort<Machine>)| {
         let name = Name::nvme(number, namespace.info().id);
-        let (disk, port) = (Disk::Nvme(namespace), CrashPort::nvme(port));
-        Ready { name, disk, port, controller: Controller::Nvme(number) }
+        match stations::open(Controller::Nvme(number), CrashPort::nvme(port)) {
+            Some(station) => Some(Ready { name, disk: Disk::Nvme(namespace), station }),
+            None => {
+                warn!("{name}: there are too many disks");
+                None
+            }
+        }
     };
-    pairs.map(ready).collect()
+    namespaces.into_iter().zip(ports).filter_map(ready).collect()
 }
 
 /// Starts all devices on PCI.
@@ -141,7 +149,11 @@ fn next(number: &mut usize) -> usize {
 
 fn start_nvme<C: ConfigSpace + ?Sized>(function: &Function<'_, C>, numbers: &mut Numbers) -> Option<Starting> {
     match nvme::attach(Machine, function, nvme::Config::default()) {
-        Ok(controller) => Some(Starting::Nvme { number: next(&mut numbers.nvme), controller }),
+        Ok(controller) => {
+            let number = next(&mut numbers.nvme);
+            let early = early::watch_nvme(number, controller.crash_controller());
+            Some(Starting::Nvme { number, controller, early })
+        }
         Err(error) => {
             warn!("NVMe controller at {} is left alone: {error}", function.address());
             None
@@ -165,7 +177,21 @@ fn start_virtio<C: ConfigSpace + ?Sized>(function: &Function<'_, C>, numbers: &m
         warn!("virtio disk at {} is left alone: not enough memory", function.address());
         return None;
     };
-    Some(Starting::Virtio { number: next(&mut numbers.virtio), disk, port })
+    watch_virtio(disk, port, numbers)
+}
+
+fn watch_virtio(
+    disk: virtio_blk::Disk<Machine, VirtioTransport>,
+    port: virtio_blk::CrashPort<Machine, VirtioTransport>,
+    numbers: &mut Numbers,
+) -> Option<Starting> {
+    let number = next(&mut numbers.virtio);
+    let Some(station) = stations::open(Controller::Virtio(number), CrashPort::virtio(port)) else {
+        warn!("{}: there are too many disks", Name::virtio(number));
+        return None;
+    };
+    let early = early::watch_virtio(number, station);
+    Some(Starting::Virtio { number, disk, station, early })
 }
 
 /// Starts the devices that the command line names, as virtual machines without PCI do.
@@ -181,5 +207,5 @@ fn start_one_mmio(place: MmioPlace, numbers: &mut Numbers) -> Option<Starting> {
     // A window without a disk in it is usual: the command line names all slots.
     let (main, crash) = open().zip(open())?;
     let (disk, port) = virtio_blk::open(Machine, main, crash)?;
-    Some(Starting::Virtio { number: next(&mut numbers.virtio), disk, port })
+    watch_virtio(disk, port, numbers)
 }

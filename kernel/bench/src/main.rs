@@ -1,0 +1,33 @@
+//! The benchmark: what disks and log can do, without an operating system.
+//!
+//! For each console it writes to tiles that the log is far away from (they are erased when the log comes to them), with the same sizes
+//! and numbers of writes as the Linux guest that it is compared with (`xtask/linux-peer`), and prints a line for each figure:
+//!
+//! ```text
+//! bench: <disk> <what> bytes=<n> depth=<n> operations=<n> total_ns=<n> median_ns=<n>
+//! ```
+#![no_std]
+#![no_main]
+
+mod lines;
+mod raw;
+mod stopwatch;
+
+use kernel::{Start, consoles, serial_log};
+
+kernel::program!(main);
+
+fn main(start: Start) -> ! {
+    let mut kernel = start.bring_up();
+    kernel.find_consoles();
+    // The log is still from here on: nothing but the benchmark uses the disks.
+    kernel.wait_for_room(0);
+    consoles::on_each_disk(|name, disk, place| {
+        if let Err(error) = raw::measure(name, disk, place) {
+            serial_log::say(format_args!("bench: failed: {name}: {error}"));
+        }
+    });
+    lines::measure(&mut kernel);
+    serial_log::say(format_args!("bench: done"));
+    kernel.finish()
+}

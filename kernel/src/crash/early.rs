@@ -1,0 +1,245 @@
+//! Crashes before a disk's consoles were found: the crash path then looks for them by itself.
+//!
+//! While a device is being started and searched, an entry here says how to reset it. The crash path, once it is done with the consoles that
+//! were known, starts each such device anew by its crash side, searches it as the kernel would have, and writes to what it
+//! finds, one console after the other, with one set of memory for all.
+
+use super::stations::{RawBuffer, Station, Successor};
+use crate::arch::{clock, cpu};
+use crate::devices::disk::{CrashPort, Name};
+use crate::devices::platform::Machine;
+use crate::{consoles, scan};
+use alloc::boxed::Box;
+use block::blocking::Blocking;
+use block::{BlockDevice, State};
+use blockconsole::console::{self, Config, Console, Crash, Outcome, TargetCell};
+use blockconsole::ring::Ring;
+use core::cell::UnsafeCell;
+use core::fmt;
+use core::mem::MaybeUninit;
+use core::ptr::null_mut;
+use core::sync::atomic::{AtomicBool, AtomicPtr, Ordering};
+use partition::Places;
+use spin::Once;
+
+/// Most devices that are being started at a time.
+const MAX: usize = 16;
+/// Most namespaces of a controller that are searched.
+const MAX_NAMESPACES: usize = 8;
+/// Bytes of each buffer: the log of a start, and a crash record.
+const BUFFER_BYTES: usize = 32 << 10;
+/// Bytes that are read at a time.
+const PIECE: usize = 16 << 10;
+
+static DEVICES: [AtomicPtr<Early>; MAX] = [const { AtomicPtr::new(null_mut()) }; MAX];
+static KIT: Once<Kit> = Once::new();
+
+/// A device whose consoles are not known yet.
+pub struct Early {
+    way: UnsafeCell<Way>,
+    settled: AtomicBool,
+}
+
+// SAFETY: `way` is touched by the crash path only, once nobody else runs; the rest is atomic.
+unsafe impl Sync for Early {}
+
+enum Way {
+    Nvme { number: usize, controller: nvme::CrashController<Machine>, port: Option<CrashPort> },
+    Virtio { number: usize, station: &'static Station },
+}
+
+/// Memory for searching and writing.
+struct Kit {
+    cell: TargetCell,
+    buffers: [RawBuffer; 2],
+    read: RawBuffer,
+    work: UnsafeCell<Work>,
+}
+
+// SAFETY: `work` is touched by the crash path only, once nobody else runs.
+unsafe impl Sync for Kit {}
+
+struct Work {
+    scratch: [u8; PIECE],
+    places: Places,
+    successor: MaybeUninit<Successor>,
+}
+
+/// Sets the memory aside. Until it is, and if there is too little, crashes are not looked after here.
+pub fn prepare() {
+    let buffer = |len| RawBuffer::allocate(len);
+    let (Some(one), Some(other), Some(read)) = (buffer(BUFFER_BYTES), buffer(BUFFER_BYTES), buffer(PIECE)) else {
+        return;
+    };
+    KIT.call_once(|| Kit {
+        cell: TargetCell::new(),
+        buffers: [one, other],
+        read,
+        work: UnsafeCell::new(Work { scratch: [0; PIECE], places: Places::new(), successor: MaybeUninit::uninit() }),
+    });
+}
+
+/// An NVMe controller is about to be started.
+pub fn watch_nvme(number: usize, controller: nvme::CrashController<Machine>) -> Option<&'static Early> {
+    watch(Way::Nvme { number, controller, port: None })
+}
+
+/// A virtio disk is about to be started.
+pub fn watch_virtio(number: usize, station: &'static Station) -> Option<&'static Early> {
+    watch(Way::Virtio { number, station })
+}
+
+fn watch(way: Way) -> Option<&'static Early> {
+    let place = DEVICES.iter().find(|place| place.load(Ordering::Relaxed).is_null())?;
+    let early: &'static Early =
+        Box::leak(Box::new(Early { way: UnsafeCell::new(way), settled: AtomicBool::new(false) }));
+    place.store((&raw const *early).cast_mut(), Ordering::Release);
+    Some(early)
+}
+
+impl Early {
+    /// The device's consoles are known now, or it has none, or it did not come up.
+    pub fn settle(&self) {
+        self.settled.store(true, Ordering::Release);
+    }
+}
+
+/// What became of the consoles that were found.
+pub(super) struct Found {
+    results: [Option<Result>; MAX_FOUND],
+}
+
+/// Most consoles that are reported.
+const MAX_FOUND: usize = 8;
+
+/// A console that was found after the crash.
+#[derive(Clone, Copy)]
+pub(super) struct Result {
+    pub(super) name: Name,
+    outcome: Outcome,
+    /// When that was known, on the kernel's clock.
+    at_ns: u64,
+}
+
+impl Result {
+    pub(super) fn is_durable(&self) -> bool {
+        self.outcome == Outcome::Done
+    }
+
+    /// What the serial port says of it; times are since `since_ns`.
+    pub(super) fn conclude(&self, since_ns: u64, out: &mut impl fmt::Write) -> fmt::Result {
+        match self.outcome {
+            Outcome::Done => write!(out, "durable after {} us", self.at_ns.saturating_sub(since_ns) / 1000),
+            Outcome::Failed(reason) => write!(out, "failed: {reason}"),
+            Outcome::Working => out.write_str("not done in time"),
+        }
+    }
+}
+
+impl Found {
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Result> {
+        self.results.iter().flatten()
+    }
+
+    fn add(&mut self, result: Result) {
+        if let Some(slot) = self.results.iter_mut().find(|slot| slot.is_none()) {
+            *slot = Some(result);
+        }
+    }
+}
+
+/// Looks after all devices whose consoles are not known. Returns when that is done, or at `deadline_ns`.
+pub(super) fn rescue(crash: Crash<'static>, ring: &Ring<'_>, deadline_ns: u64) -> Found {
+    let mut found = Found { results: [None; MAX_FOUND] };
+    let Some(kit) = KIT.get() else { return found };
+    // SAFETY: the entries are null, or were made of leaked boxes.
+    let devices = DEVICES.iter().filter_map(|place| unsafe { place.load(Ordering::Acquire).as_ref() });
+    for early in devices.filter(|early| !early.settled.load(Ordering::Acquire)) {
+        // SAFETY: this is the crash path, the only one to touch it, and the reference ends with the turn of the loop.
+        match unsafe { &mut *early.way.get() } {
+            Way::Nvme { number, controller, port } => {
+                controller.recover();
+                while controller.state() == State::Recovering && clock::now_ns() < deadline_ns {
+                    controller.poll();
+                    cpu::relax();
+                }
+                for index in 0..MAX_NAMESPACES {
+                    let Some(namespace) = controller.port(index) else { break };
+                    let name = Name::nvme(*number, namespace.info().id);
+                    search(name, port.insert(CrashPort::nvme(namespace)), kit, &mut found, (crash, ring, deadline_ns));
+                }
+            }
+            Way::Virtio { number, station } => {
+                // SAFETY: this is the crash path, and the reference ends with the turn of the loop.
+                let port = unsafe { station.port() };
+                port.recover();
+                // Nothing is in flight, so that nothing is lost.
+                while port.state() == State::Recovering && clock::now_ns() < deadline_ns {
+                    let _ = port.poll();
+                    cpu::relax();
+                }
+                search(Name::virtio(*number), port, kit, &mut found, (crash, ring, deadline_ns));
+            }
+        }
+    }
+    found
+}
+
+/// Searches a disk, and writes to the consoles on it.
+fn search(
+    name: Name,
+    port: &mut CrashPort,
+    kit: &'static Kit,
+    found: &mut Found,
+    (crash, ring, deadline_ns): (Crash<'static>, &Ring<'_>, u64),
+) {
+    if port.state() != State::Ready {
+        return;
+    }
+    // SAFETY: this is the crash path, the only one to touch it; the reference ends with the call, before the next disk's.
+    let work = unsafe { &mut *kit.work.get() };
+    let Work { scratch, places, successor } = work;
+    // SAFETY: once for each search; no device has the memory, as the one before was reset or is dead.
+    let buffer = unsafe { kit.read.make() };
+    let block_size = port.geometry().block_size;
+    let settings = consoles::settings();
+    let mut reader = Blocking::new(port, buffer, cpu::relax, |_| ());
+    scan::search(&mut reader, scratch, places, &name, settings, &mut |_| ());
+    for place in places.iter() {
+        let name = name.partition(place.partition);
+        let Some(place) = scan::place(block_size, &place) else { continue };
+        let config = Config {
+            index: 0,
+            name: console::Name::new(name.as_str()),
+            place,
+            expected: settings.and_then(|settings| settings.uuid),
+            facts: crash.facts,
+            pad_ns: 0,
+        };
+        // SAFETY: the console before is done, or its device was given up: consoles of one disk come one after the other, and the
+        // next disk's buffers are used only when this one has nothing in flight any more.
+        let buffers = || unsafe { [kit.buffers[0].make(), kit.buffers[1].make()] };
+        // A console that is about to mount is what the target of this one says.
+        drop(Console::new(config, &kit.cell, buffers()));
+        let resumed = kit.cell.load().and_then(|target| Console::resume(&target, crash, &kit.cell, buffers()));
+        let Ok(resumed) = resumed else { continue };
+        let outcome = write(successor.write(resumed), port, ring, deadline_ns);
+        found.add(Result { name, outcome, at_ns: clock::now_ns() });
+        if outcome == Outcome::Working {
+            // Something is in flight, in memory that the next one would use.
+            return;
+        }
+    }
+}
+
+fn write(console: &mut Successor, port: &mut CrashPort, ring: &Ring<'_>, deadline_ns: u64) -> Outcome {
+    while console.outcome() == Outcome::Working && clock::now_ns() < deadline_ns {
+        console.pump(port, ring, clock::now_ns());
+        while let Some(completion) = port.poll() {
+            // There is no other console at work.
+            let _ = console.complete(completion);
+        }
+        cpu::relax();
+    }
+    console.outcome()
+}
