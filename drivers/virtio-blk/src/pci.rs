@@ -5,7 +5,7 @@
 
 use core::fmt;
 
-use pci::{BarKind, Command, ConfigSpace, Function, spec::capability_id};
+use pci::{Bar, BarError, BarKind, Command, ConfigSpace, Function, spec::capability_id};
 use platform::{Platform, Registers};
 use virtio_drivers::transport::DeviceType;
 use virtio_drivers::transport::pci::bus::{
@@ -144,6 +144,7 @@ fn find_structures<C: ConfigSpace + ?Sized>(function: &Function<'_, C>) -> Optio
     let address = function.address();
     let place = DeviceFunction { bus: address.bus(), device: address.device(), function: address.function() };
     let root = PciRoot::new(Words(function));
+    let mut bars = Bars { function, last: None };
     // The walk itself has no bound; no list can be longer than this.
     for capability in root.capabilities(place).take(48) {
         let (len, kind) = (capability.private_header as u8, (capability.private_header >> 8) as u8);
@@ -155,16 +156,16 @@ fn find_structures<C: ConfigSpace + ?Sized>(function: &Function<'_, C>) -> Optio
         match kind {
             VIRTIO_PCI_CAP_COMMON_CFG if common.is_none() => {
                 let exact = spec::pci::COMMON_LEN as u64;
-                common = region(function, start, exact, exact);
+                common = bars.region(start, exact, exact);
             }
             VIRTIO_PCI_CAP_NOTIFY_CFG if notify.is_none() && len >= spec::pci::CAPABILITY_LEN + 4 => {
                 let multiplier = start + spec::pci::CAPABILITY_MULTIPLIER;
                 if multiplier < pci::spec::CONFIG_SIZE {
-                    notify = region(function, start, 2, NOTIFY_LIMIT).map(|it| (it, function.read32(multiplier)));
+                    notify = bars.region(start, 2, NOTIFY_LIMIT).map(|it| (it, function.read32(multiplier)));
                 }
             }
             VIRTIO_PCI_CAP_DEVICE_CFG if device.is_none() => {
-                device = region(function, start, 8, size_of::<spec::BlockConfig>() as u64);
+                device = bars.region(start, 8, size_of::<spec::BlockConfig>() as u64);
             }
             _ => {}
         }
@@ -173,19 +174,39 @@ fn find_structures<C: ConfigSpace + ?Sized>(function: &Function<'_, C>) -> Optio
     Some(Structures { common: common?, notify, notify_multiplier, device })
 }
 
-/// Where the capability at `start` points to: `None` if that is shorter than `least` or not wholly inside an assigned
-/// memory region; cut off after `most` bytes.
-fn region<C: ConfigSpace + ?Sized>(function: &Function<'_, C>, start: u16, least: u64, most: u64) -> Option<Region> {
-    // A structure that runs over the end of configuration space does not exist.
-    if start + spec::pci::CAPABILITY_MULTIPLIER > pci::spec::CONFIG_SIZE {
-        return None;
+/// A function's memory regions. The last one is remembered: as a rule all structures are in the same, and sizing one
+/// switches the function's decoding off and on, which takes a hypervisor a while.
+struct Bars<'f, 'c, C: ?Sized> {
+    function: &'f Function<'c, C>,
+    last: Option<(u8, Result<Bar, BarError>)>,
+}
+
+impl<C: ConfigSpace + ?Sized> Bars<'_, '_, C> {
+    fn memory_bar(&mut self, index: u8) -> Result<Bar, BarError> {
+        match self.last {
+            Some((last, bar)) if last == index => bar,
+            _ => {
+                let bar = self.function.memory_bar(index);
+                self.last = Some((index, bar));
+                bar
+            }
+        }
     }
-    let bar = function.memory_bar(function.read8(start + spec::pci::CAPABILITY_BAR)).ok()?;
-    let offset = u64::from(function.read32(start + spec::pci::CAPABILITY_OFFSET));
-    let len = u64::from(function.read32(start + spec::pci::CAPABILITY_LENGTH));
-    // All of what is announced must be inside, not only what is used.
-    let bus_address = bar.region(offset, len)?;
-    (len >= least).then_some(Region { bus_address, len: len.min(most) as usize })
+
+    /// Where the capability at `start` points to: `None` if that is shorter than `least` or not wholly inside an assigned
+    /// memory region; cut off after `most` bytes.
+    fn region(&mut self, start: u16, least: u64, most: u64) -> Option<Region> {
+        // A structure that runs over the end of configuration space does not exist.
+        if start + spec::pci::CAPABILITY_MULTIPLIER > pci::spec::CONFIG_SIZE {
+            return None;
+        }
+        let bar = self.memory_bar(self.function.read8(start + spec::pci::CAPABILITY_BAR)).ok()?;
+        let offset = u64::from(self.function.read32(start + spec::pci::CAPABILITY_OFFSET));
+        let len = u64::from(self.function.read32(start + spec::pci::CAPABILITY_LENGTH));
+        // All of what is announced must be inside, not only what is used.
+        let bus_address = bar.region(offset, len)?;
+        (len >= least).then_some(Region { bus_address, len: len.min(most) as usize })
+    }
 }
 
 fn find_ports<C: ConfigSpace + ?Sized>(function: &Function<'_, C>) -> Option<PciDevice> {

@@ -2,6 +2,7 @@
 
 mod model;
 
+mod chaos;
 mod completions;
 mod foreign;
 mod initialisation;

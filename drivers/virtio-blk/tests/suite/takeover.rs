@@ -113,6 +113,30 @@ fn a_crash_at_every_step_still_leaves_its_text_on_the_disk() {
 }
 
 #[test]
+fn a_crash_of_the_crash_path_itself_can_be_recovered_from() {
+    for kind in Kind::ALL {
+        for spare in [true, false] {
+            for point in CHECKPOINTS {
+                let rig = Rig::new(kind, |device| {
+                    if !spare {
+                        device.offered &= !model::MULTI_QUEUE;
+                    }
+                });
+                let (_disk, mut port) = rig.ready();
+                rig.machine.crash_at(point, 1);
+                let what = format!("{kind:?}, spare {spare}, {point}");
+                if catch_unwind(AssertUnwindSafe(|| save(&rig, &mut port))).is_err() {
+                    port.recover();
+                    settle(&mut port);
+                    save(&rig, &mut port).unwrap_or_else(|error| panic!("{what}: {error}"));
+                }
+                assert_saved(&rig, &what);
+            }
+        }
+    }
+}
+
+#[test]
 fn every_checkpoint_that_is_passed_is_listed() {
     let rig = Rig::new(Kind::Modern, |_| {});
     let (mut disk, mut port) = rig.open();
