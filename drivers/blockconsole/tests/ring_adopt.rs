@@ -3,9 +3,7 @@
 mod ring_support;
 
 use blockconsole::Level;
-use blockconsole::ring::{
-    Adopted, Next, NotAdopted, Patience, RecordBuffer, RecordHeader, Ring, RingIdentity, Tally, succeed,
-};
+use blockconsole::ring::{Adopted, Next, NotAdopted, Patience, RecordBuffer, RecordHeader, Ring, RingIdentity};
 use proptest::prelude::*;
 use ring_support::{Numbers, Proof};
 use std::collections::{BTreeMap, BTreeSet};
@@ -193,6 +191,52 @@ proptest! {
     }
 }
 
+/// In a crash, the counters may be what something wild wrote over. All records that are whole must still be read.
+#[test]
+fn counters_that_were_written_over_are_mended() {
+    for records in [0, 1, 5, 40, 200] {
+        let left = leave(1_500, records);
+        let ring = Ring::attach(&left.memory).unwrap();
+        assert!(!ring.mend(), "nothing to mend after {records}");
+        let before = [16, 17].map(|counter| left.memory[counter].load(Relaxed));
+        for (counter, old) in [16, 17].into_iter().zip(before) {
+            for value in [0, old ^ 1 << 40, old.wrapping_sub(1_000_000), old + 1_000_000, u64::MAX, u64::MAX / 2] {
+                left.memory[counter].store(value, Relaxed);
+                let is_changed = value != old;
+                assert!(ring.mend() || !is_changed, "counter {counter} of {old} was {value}");
+                assert_eq!(ring.written(), records);
+                let (mut cursor, mut scratch) = (ring.cursor_at(0), RecordBuffer::new());
+                let mut found = Vec::new();
+                while cursor.sequence() < records {
+                    if let Next::Record(record) = ring.next(&mut cursor, &mut scratch, Patience::Crash) {
+                        found.push(record.sequence);
+                    }
+                }
+                assert!(left.places.keys().eq(&found), "{found:?}");
+                left.memory[counter].store(old, Relaxed);
+            }
+        }
+        // What is written afterwards is read as well.
+        left.memory[16].store(u64::MAX - 3, Relaxed);
+        assert!(ring.mend());
+        write(&ring, "after");
+        let (mut cursor, mut scratch) = (ring.cursor_at(records), RecordBuffer::new());
+        let Next::Record(record) = ring.next(&mut cursor, &mut scratch, Patience::Wait) else { panic!() };
+        assert_eq!((record.sequence, record.text), (records, "after"));
+    }
+}
+
+/// Records that were begun and never finished are no reason to mend anything.
+#[test]
+fn unfinished_records_do_not_count_as_damage() {
+    let left = leave(1_500, 20);
+    let ring = Ring::attach(&left.memory).unwrap();
+    left.memory[16].fetch_add(3, Relaxed);
+    left.memory[17].fetch_add(100, Relaxed);
+    assert!(!ring.mend());
+    assert_eq!(ring.written(), 23);
+}
+
 /// These checks must be able to fail.
 #[test]
 #[should_panic(expected = "not kept")]
@@ -264,6 +308,29 @@ fn a_damaged_durable_mark_is_an_older_one() {
     assert_eq!(Ring::attach(&left.memory).unwrap().durable(), 0);
 }
 
+/// Every bit of a record's slot and data. The data ring has a power of two of words, so that a wrong position may well
+/// lead to the right data.
+#[test]
+fn a_record_with_any_bit_changed_is_lost() {
+    let left = leave(240, 7);
+    for (sequence, words) in &left.places {
+        for word in words {
+            for bit in 0..64 {
+                left.memory[*word].fetch_xor(1 << bit, Relaxed);
+                let adopted = Ring::adopt(&left.memory).unwrap();
+                let (mut cursor, mut scratch) = (adopted.cursor_at(*sequence), RecordBuffer::new());
+                let next = adopted.next(&mut cursor, &mut scratch);
+                assert!(
+                    !matches!(next, Next::Record(record) if record.sequence == *sequence),
+                    "bit {bit} of word {word}"
+                );
+                left.memory[*word].fetch_xor(1 << bit, Relaxed);
+            }
+        }
+    }
+    check(&left, &Ring::adopt(&left.memory).unwrap(), &BTreeSet::new());
+}
+
 /// What another boot left in the same words is not taken for this one's.
 #[test]
 fn records_of_an_older_ring_in_the_same_memory_are_not_its_own() {
@@ -279,76 +346,6 @@ fn records_of_an_older_ring_in_the_same_memory_are_not_its_own() {
     assert_eq!(adopted.tally(adopted.cursor_at(0)).whole, 0);
 }
 
-fn identity(boot_id: u64) -> RingIdentity {
-    RingIdentity { boot_id, ..IDENTITY }
-}
-
 fn write(ring: &Ring<'_>, text: &str) {
     ring.write(RecordHeader { time_ns: 8, cpu: 2, level: Level::Warn }, "app", format_args!("{text}"));
-}
-
-/// All the texts in a ring.
-fn texts(ring: &Ring<'_>) -> Vec<String> {
-    let (mut cursor, mut scratch) = (ring.cursor_oldest(), RecordBuffer::new());
-    let mut all = Vec::new();
-    while let Next::Record(record) = ring.next(&mut cursor, &mut scratch, Patience::Wait) {
-        assert_eq!((record.time_ns, record.cpu, record.level, record.target), (8, 2, Level::Warn, "app"));
-        all.push(record.text.to_owned());
-    }
-    all
-}
-
-#[test]
-fn boots_inherit_what_their_predecessors_did_not_write_out() {
-    let memory = memory(2_001);
-    let boot = |id| {
-        let mut inherited = None;
-        let ring = succeed(&memory, identity(id), |ring, previous| {
-            let tally = previous.write_again(previous.cursor_durable(), ring);
-            inherited = Some((previous.identity().boot_id, tally));
-        });
-        (ring.unwrap(), inherited)
-    };
-    let (first, inherited) = boot(1);
-    assert_eq!((inherited, first.identity()), (None, identity(1)));
-    for text in ["a", "b", "c"] {
-        write(&first, text);
-    }
-    first.note_durable(1);
-
-    let (second, inherited) = boot(2);
-    assert_eq!(inherited, Some((1, Tally { whole: 2, lost: 0 })));
-    assert_eq!((texts(&second), second.durable()), (vec!["b".into(), "c".into()], 0));
-    // It crashes before it gets anything onto the disk; so does the next.
-    write(&second, "d");
-    let (_, inherited) = boot(3);
-    assert_eq!(inherited, Some((2, Tally { whole: 3, lost: 0 })));
-    let (fourth, inherited) = boot(4);
-    assert_eq!(inherited, Some((3, Tally { whole: 3, lost: 0 })));
-    assert_eq!(texts(&fourth), ["b", "c", "d"]);
-    // This one does.
-    fourth.note_durable(fourth.written());
-    let (fifth, inherited) = boot(5);
-    assert_eq!(inherited, Some((4, Tally::default())));
-    assert_eq!(fifth.written(), 0);
-}
-
-#[test]
-fn memory_that_is_too_small_for_two_rings_is_refused() {
-    assert!(succeed(&memory(2 * 72 - 1), identity(1), |_, _| {}).is_err());
-    assert!(succeed(&memory(2 * 72), identity(1), |_, _| {}).is_ok());
-    assert!(succeed(&[], identity(1), |_, _| {}).is_err());
-}
-
-#[test]
-fn a_truncated_record_stays_one_when_it_is_inherited() {
-    let memory = memory(2_000);
-    let first = succeed(&memory, identity(1), |_, _| {}).unwrap();
-    write(&first, &"x".repeat(5_000));
-    let second = succeed(&memory, identity(2), |ring, previous| {
-        previous.write_again(previous.cursor_oldest(), ring);
-    });
-    let (mut cursor, mut scratch) = (second.unwrap().cursor_oldest(), RecordBuffer::new());
-    let Next::Record(record) = second.unwrap().next(&mut cursor, &mut scratch, Patience::Wait) else { panic!() };
-    assert_eq!((record.text.len(), record.truncated), (blockconsole::ring::MAX_TEXT, true));
 }

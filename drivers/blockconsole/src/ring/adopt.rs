@@ -53,8 +53,7 @@ impl<'a> Adopted<'a> {
         let begun = ring.written();
         let proven = ring.find_end(begun);
         // Records that were begun after the last whole one are lost, but they did exist, if the counter can be believed.
-        let is_likely = begun.checked_sub(proven).is_some_and(|unfinished| unfinished <= ring.capacity());
-        let end = if is_likely { begun } else { proven };
+        let end = if ring.is_likely(begun, proven) { begun } else { proven };
         Ok(Self { ring, first: proven.saturating_sub(ring.capacity()), end })
     }
 
@@ -141,6 +140,36 @@ impl<'a> Adopted<'a> {
 }
 
 impl Ring<'_> {
+    /// Sets the counters right, if something that has no business there wrote over them, and says whether it did. What
+    /// readers see of the ring hangs on these two words; all the others prove themselves.
+    ///
+    /// For the crash path, once nobody else is writing: a record that is written meanwhile may be lost.
+    pub fn mend(&self) -> bool {
+        let (begun, reserved) = (self.written(), self.layout.reserved.load(Ordering::Relaxed));
+        let proven = self.find_end(begun);
+        let mut scratch = RecordBuffer::new();
+        let newest = proven.checked_sub(1).map(|newest| self.copy(newest, &mut scratch));
+        let used = match newest {
+            Some(Found::Whole { position, meta, .. }) => position.wrapping_add(meta.record_words() as u64),
+            _ => 0,
+        };
+        // Records that were never finished have their places too, and one that was interrupted by the newest may have
+        // got its place after that.
+        let unfinished = begun.saturating_sub(proven).saturating_add(16);
+        let slack = unfinished.saturating_mul(self.layout.max_record_words() as u64);
+        let is_right = self.is_likely(begun, proven) && reserved.wrapping_sub(used) <= slack;
+        if !is_right {
+            self.layout.begun.store(proven, Ordering::Relaxed);
+            self.layout.reserved.store(used, Ordering::Relaxed);
+        }
+        !is_right
+    }
+
+    /// Whether the counter can be believed: no more than a lap beyond the newest whole record.
+    fn is_likely(&self, begun: u64, proven: u64) -> bool {
+        begun.checked_sub(proven).is_some_and(|unfinished| unfinished <= self.capacity())
+    }
+
     fn is_whole(&self, sequence: u64, scratch: &mut RecordBuffer) -> bool {
         matches!(self.copy(sequence, scratch), Found::Whole { .. })
     }

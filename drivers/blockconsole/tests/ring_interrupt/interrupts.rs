@@ -85,6 +85,8 @@ fn a_writer_that_is_lapped_while_it_writes_spoils_nothing_untold() {
             given.borrow_mut().insert(late, 1);
             let got = read(&ring, Patience::Crash);
             assert_eq!(got.seen(), others + 1);
+            // What is committed stays committed: spoilt records are lost, not unfinished.
+            assert_eq!(got.skipped, []);
             // Every record that is returned stands under the number it was given.
             assert!(got.records.iter().all(|record| given.borrow().get(record.0) == Some(record.1)), "{got:?}");
             // The late writer's slot and data are of one record's size: it spoils few.
