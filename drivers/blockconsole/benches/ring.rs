@@ -62,7 +62,7 @@ impl Subject for Crossbeam {
     fn write(&self, time_ns: u64, text: Arguments<'_>) {
         let mut buffer = ArrayString::new();
         let _ = buffer.write_fmt(text);
-        drop(self.0.force_push(Plain { _time_ns: time_ns, _target: TARGET, _text: buffer }));
+        let _ = black_box(self.0.force_push(Plain { _time_ns: time_ns, _target: TARGET, _text: buffer }));
     }
 }
 
@@ -73,7 +73,7 @@ impl Subject for Concurrent {
     fn write(&self, time_ns: u64, text: Arguments<'_>) {
         let mut buffer = ArrayString::new();
         let _ = buffer.write_fmt(text);
-        drop(self.0.force_push(Plain { _time_ns: time_ns, _target: TARGET, _text: buffer }));
+        let _ = black_box(self.0.force_push(Plain { _time_ns: time_ns, _target: TARGET, _text: buffer }));
     }
 }
 
