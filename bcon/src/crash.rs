@@ -4,7 +4,7 @@ pub mod record;
 pub mod symbols;
 
 use crate::log::{Log, tile_line_in};
-use crate::tiles::text_at;
+use crate::pieces::text_at;
 use blockconsole::crash::{Damage, MAX_RECORD, Verdict, find_last};
 
 /// A crash record on a disk.

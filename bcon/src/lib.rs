@@ -17,10 +17,11 @@ pub mod lines;
 pub mod log;
 pub mod medium;
 pub mod output;
+pub mod pieces;
 pub mod signature;
 pub mod summary;
 pub mod sysfs;
 pub mod target;
 mod text;
-pub mod tiles;
+
 pub mod verify;

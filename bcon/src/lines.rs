@@ -1,7 +1,7 @@
 //! Streams a log's lines, in constant memory and without an allocation for each.
 
 use crate::log::{Log, tile_line_in};
-use crate::tiles::{Problems, Tiles};
+use crate::pieces::{Pieces, Problems};
 use blockconsole::Level;
 use blockconsole::crash::{BEGIN, END};
 use blockconsole::marks::Mark;
@@ -86,10 +86,10 @@ fn decimal(digits: &[u8]) -> Option<u64> {
 /// A log's lines, from a position to the end.
 #[derive(Debug)]
 pub struct Lines<'a> {
-    tiles: Tiles<'a>,
-    /// How much of the current tile's text was given out.
+    pieces: Pieces<'a>,
+    /// How much of the current piece's text was given out.
     at: usize,
-    /// The beginning of a line that goes on in the next tile.
+    /// The beginning of a line that goes on in the next piece.
     held: Vec<u8>,
     /// Whether what is held was given out.
     held_is_done: bool,
@@ -120,7 +120,7 @@ impl Course {
 
 /// Where the next line's bytes are.
 enum Source {
-    Tile(Range<usize>),
+    Piece(Range<usize>),
     Held,
 }
 
@@ -132,23 +132,23 @@ impl<'a> Lines<'a> {
 
     /// The log's lines at some runs of positions, 0 being the oldest.
     pub fn over(log: &'a Log, ranges: impl IntoIterator<Item = Range<u64>>) -> Self {
-        let tiles = Tiles::over(log, ranges);
-        Self { tiles, at: 0, held: vec![], held_is_done: false, tile: 0, course: Course::default() }
+        let pieces = Pieces::over(log, ranges);
+        Self { pieces, at: 0, held: vec![], held_is_done: false, tile: 0, course: Course::default() }
     }
 
     /// What was damaged up to now.
     pub fn problems(&self) -> &Problems {
-        self.tiles.problems()
+        self.pieces.problems()
     }
 
     /// The next line; `None` after the last one.
     pub fn next_line(&mut self) -> Option<Line<'_>> {
         let (source, tile) = self.find_next()?;
         let bytes = match source {
-            Source::Tile(range) => self.tiles.text().get(range).unwrap_or_default(),
+            Source::Piece(range) => self.pieces.text().get(range).unwrap_or_default(),
             Source::Held => &self.held,
         };
-        Some(self.course.line(bytes, tile, self.tiles.log().tiles))
+        Some(self.course.line(bytes, tile, self.pieces.log().tiles))
     }
 
     /// Where the next line is, and the tile that it ends in.
@@ -157,12 +157,12 @@ impl<'a> Lines<'a> {
             self.held.clear();
         }
         loop {
-            let rest = self.tiles.text().get(self.at..).unwrap_or_default();
+            let rest = self.pieces.text().get(self.at..).unwrap_or_default();
             if let Some(len) = memchr::memchr(b'\n', rest) {
                 let range = self.at..self.at + len;
                 self.at = range.end + 1;
                 if self.held.is_empty() {
-                    return Some((Source::Tile(range), self.tile));
+                    return Some((Source::Piece(range), self.tile));
                 }
                 self.held.extend_from_slice(rest.get(..len).unwrap_or_default());
                 return Some(self.give_held());
@@ -172,12 +172,12 @@ impl<'a> Lines<'a> {
             if self.held.len() > MAX_LINE {
                 return Some(self.give_held());
             }
-            let Some(piece) = self.tiles.advance() else {
+            let Some(piece) = self.pieces.advance() else {
                 return (!self.held.is_empty()).then(|| self.give_held());
             };
             self.at = 0;
             if piece.after_gap {
-                self.course.boot = tile_line_in(self.tiles.text(), self.tiles.log().tiles).map(|line| line.boot);
+                self.course.boot = tile_line_in(self.pieces.text(), self.pieces.log().tiles).map(|line| line.boot);
             }
             let tile = std::mem::replace(&mut self.tile, piece.position.tile);
             if piece.breaks_line && !self.held.is_empty() {

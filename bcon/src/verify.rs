@@ -2,8 +2,8 @@
 
 use crate::lines::Lines;
 use crate::log::{Log, Position, TILE, tile_line_in};
+use crate::pieces::{Problems, read};
 use crate::target::Console;
-use crate::tiles::{Problems, read_tile};
 use anyhow::Result;
 use blockconsole::crash::{END, Verdict};
 use blockconsole::format::{HEADER_LEN, Header, tile_start};
@@ -101,7 +101,7 @@ impl Tiles<'_> {
     fn check(&mut self, position: Position) {
         let start = tile_start(position.tile);
         let mut problems = Problems::default();
-        read_tile(&self.log.medium, position.tile, &mut self.buffer, &mut problems);
+        read(&self.log.medium, position.tile, 0, &mut self.buffer, &mut problems);
         for problem in problems.words() {
             self.findings.damage(Some(start), problem.clone());
         }

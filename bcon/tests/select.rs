@@ -5,7 +5,7 @@ mod common;
 
 use common::{Folder, Maker, TILE, Writer, bcon, bcon_ok, numbered};
 use serde_json::Value;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Four boots of two tiles or so each; the second one crashed.
 fn sample(folder: &Folder) -> (PathBuf, Maker) {
@@ -26,7 +26,7 @@ fn numbers(text: &str) -> Vec<u32> {
     text.lines().filter_map(|line| line.split(": line ").nth(1)).map(|rest| rest[..7].parse().unwrap()).collect()
 }
 
-fn cat(path: &PathBuf, args: &[&str]) -> String {
+fn cat(path: &Path, args: &[&str]) -> String {
     bcon_ok(0, ["cat".as_ref(), path.as_os_str()].into_iter().chain(args.iter().map(AsRef::as_ref)))
 }
 

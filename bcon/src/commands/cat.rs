@@ -10,8 +10,8 @@ use crate::output::journal::Journal;
 use crate::output::json::Json;
 use crate::output::terminal::Terminal;
 use crate::output::{LineWriter, Plain, stdout};
+use crate::pieces::{Pieces, Problems};
 use crate::target;
-use crate::tiles::{Problems, Tiles};
 use anyhow::{Context, Result};
 use blockconsole::format::tile_start;
 use std::collections::VecDeque;
@@ -87,19 +87,19 @@ pub(super) fn writer<'a>(log: &'a Log, format: LineFormat, color: Color, termina
     }
 }
 
-/// The text as it is, tile by tile: the way that costs least.
+/// The text as it is, piece by piece: the way that costs least.
 fn text(log: &Log, positions: &[Range<u64>], out: &mut File) -> Result<()> {
-    let mut tiles = Tiles::over(log, positions.iter().cloned());
-    while let Some(piece) = tiles.advance() {
+    let mut pieces = Pieces::over(log, positions.iter().cloned());
+    while let Some(piece) = pieces.advance() {
         if piece.breaks_line {
             out.write_all(b"\n")?;
         }
-        out.write_all(tiles.text())?;
+        out.write_all(pieces.text())?;
     }
-    if tiles.is_in_line() {
+    if pieces.is_in_line() {
         out.write_all(b"\n")?;
     }
-    tell(&log.name, tiles.problems());
+    tell(&log.name, pieces.problems());
     Ok(())
 }
 

@@ -1,34 +1,42 @@
-//! Streams a log's text tile by tile, in constant memory.
+//! Streams a log's text piece by piece, in constant memory.
+//!
+//! A piece is small enough to stay in a processor's cache between reading, cleaning and writing, and consists of whole
+//! blocks of every size that the format knows, so that no pad goes across its end.
 
 use crate::log::{Log, Position, TILE};
 use crate::medium::Medium;
 use crate::text::{Text, clean};
-use blockconsole::format::{HEADER_LEN, Header, tile_start};
+use blockconsole::format::{BLOCK_SIZES, HEADER_LEN, Header, tile_start};
 use blockconsole::marks::Mark;
 use std::collections::VecDeque;
 use std::ops::Range;
 
-/// Unit in which a tile is read again when reading it as a whole failed.
-const PIECE: usize = 4096;
+/// Bytes of a piece.
+const PIECE: usize = 128 << 10;
+const _: () = assert!(TILE.is_multiple_of(PIECE) && PIECE.is_multiple_of(*BLOCK_SIZES.end() as usize));
+/// Unit in which a piece is read again when reading it as a whole failed.
+const RETRY: usize = 4096;
 /// Problems that are kept in words; later ones are only counted.
 const MAX_PROBLEMS: usize = 64;
 
-/// A log's text, tile by tile, from the oldest to the newest.
+/// A log's text, piece by piece, from the oldest tile to the newest.
 #[derive(Debug)]
-pub struct Tiles<'a> {
+pub struct Pieces<'a> {
     log: &'a Log,
     buffer: Vec<u8>,
     /// Positions that are still to come.
     ranges: VecDeque<Range<u64>>,
+    /// The tile at hand, and the offset of its next piece.
+    rest: Option<(Position, usize)>,
     /// The tile that the text so far ends in.
     last: Option<Position>,
     in_line: bool,
-    /// Where the current tile's text lies in the buffer.
+    /// Where the current piece's text lies in the buffer.
     text: Range<usize>,
     problems: Problems,
 }
 
-/// A tile's text, in its relation to the text before it.
+/// A piece of a log's text, in its relation to the text before it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Piece {
     /// The tile that it stands in.
@@ -65,7 +73,7 @@ impl Problems {
     }
 }
 
-impl<'a> Tiles<'a> {
+impl<'a> Pieces<'a> {
     /// All of the log's text.
     pub fn new(log: &'a Log) -> Self {
         Self::over(log, std::iter::once(0..log.len()))
@@ -74,7 +82,8 @@ impl<'a> Tiles<'a> {
     /// The log's text at some runs of positions, 0 being the oldest.
     pub fn over(log: &'a Log, ranges: impl IntoIterator<Item = Range<u64>>) -> Self {
         let (ranges, problems) = (ranges.into_iter().collect(), Problems::default());
-        Self { log, buffer: vec![0; TILE], ranges, last: None, in_line: false, text: 0..0, problems }
+        let (rest, last) = (None, None);
+        Self { log, buffer: vec![0; PIECE], ranges, rest, last, in_line: false, text: 0..0, problems }
     }
 
     /// What was damaged up to now.
@@ -87,7 +96,7 @@ impl<'a> Tiles<'a> {
         self.log
     }
 
-    /// The text of the tile that [`advance`](Self::advance) went to: no header, no pads, nothing that was never written.
+    /// The text of the piece that [`advance`](Self::advance) went to: no header, no pads, nothing that was never written.
     pub fn text(&self) -> &[u8] {
         self.buffer.get(self.text.clone()).unwrap_or_default()
     }
@@ -97,28 +106,40 @@ impl<'a> Tiles<'a> {
         self.in_line
     }
 
-    /// Goes to the next tile, whose text may be empty; `None` after the newest one.
+    /// Goes to the next piece, whose text may be empty; `None` after the newest one.
     pub fn advance(&mut self) -> Option<Piece> {
         self.text = 0..0;
+        if let Some((position, offset)) = self.rest.take() {
+            read(&self.log.medium, position.tile, offset, &mut self.buffer, &mut self.problems);
+            self.take(position, offset, 0, self.in_line);
+            return Some(Piece { position, breaks_line: false, after_gap: false });
+        }
         loop {
             let Some(index) = self.ranges.front_mut()?.next() else {
                 self.ranges.pop_front();
                 continue;
             };
             let Some(position) = self.log.position(index) else { continue };
-            read_tile(&self.log.medium, position.tile, &mut self.buffer, &mut self.problems);
+            read(&self.log.medium, position.tile, 0, &mut self.buffer, &mut self.problems);
             if !belongs(self.log, position, &self.buffer, &mut self.problems) {
                 continue;
             }
             let follows = self.last.is_some_and(|last| self.log.follows(last, position));
             let continues = follows && !self.begins_boot();
             let breaks_line = self.in_line && !continues;
-            let Text { start, end, ends_line } = clean(&mut self.buffer, HEADER_LEN, self.in_line && continues);
-            self.in_line = !ends_line;
+            self.take(position, 0, HEADER_LEN, self.in_line && continues);
             self.last = Some(position);
-            self.text = start..end;
             return Some(Piece { position, breaks_line, after_gap: !follows });
         }
+    }
+
+    /// Takes the piece in the buffer, which stands at an offset of its tile.
+    fn take(&mut self, position: Position, offset: usize, from: usize, in_line: bool) {
+        let Text { start, end, ends_line } = clean(&mut self.buffer, from, in_line);
+        self.in_line = !ends_line;
+        self.text = start..end;
+        let next = offset + PIECE;
+        self.rest = (next < TILE).then_some((position, next));
     }
 
     /// Whether the tile in the buffer begins with the first line of a boot.
@@ -134,7 +155,7 @@ pub fn text_at(log: &Log, index: u64) -> Option<(Position, Vec<u8>)> {
     let position = log.position(index)?;
     let mut buffer = vec![0; TILE];
     let mut problems = Problems::default();
-    read_tile(&log.medium, position.tile, &mut buffer, &mut problems);
+    read(&log.medium, position.tile, 0, &mut buffer, &mut problems);
     if !belongs(log, position, &buffer, &mut problems) {
         return None;
     }
@@ -165,22 +186,22 @@ fn belongs(log: &Log, position: Position, bytes: &[u8], problems: &mut Problems)
     }
 }
 
-/// Fills a buffer with a tile. What cannot be read becomes zeroes, and a problem.
-pub(crate) fn read_tile(medium: &Medium, tile: u32, buffer: &mut [u8], problems: &mut Problems) {
-    let start = tile_start(tile);
+/// Fills a buffer with a tile's bytes from an offset on. What cannot be read becomes zeroes, and a problem.
+pub(crate) fn read(medium: &Medium, tile: u32, offset: usize, buffer: &mut [u8], problems: &mut Problems) {
+    let start = tile_start(tile) + offset as u64;
     if medium.read_at(start, buffer).is_ok() {
         return;
     }
     let mut lost = 0;
     let mut error = None;
-    for (index, piece) in buffer.chunks_mut(PIECE).enumerate() {
-        if let Err(this) = medium.read_at(start + (index * PIECE) as u64, piece) {
+    for (index, piece) in buffer.chunks_mut(RETRY).enumerate() {
+        if let Err(this) = medium.read_at(start + (index * RETRY) as u64, piece) {
             piece.fill(0);
             lost += piece.len();
             error = Some(this);
         }
     }
     if let Some(error) = error {
-        problems.add(format!("tile {tile}: {lost} bytes cannot be read: {error}"));
+        problems.add(format!("tile {tile}: {lost} bytes from byte {offset} on cannot be read: {error}"));
     }
 }
