@@ -68,7 +68,9 @@ impl Error {
                 "change the kernel's BootloaderConfig, or the address it is linked to"
             }
             Self::MemoryMap(_) => "please report this, with the machine's model",
-            Self::StartInfo(_) => "start the loader by the PVH protocol, version 1 (QEMU: -kernel, and at most 4 KiB of -append)",
+            Self::StartInfo(_) => {
+                "start the loader by the PVH protocol, version 1 (QEMU: -kernel, and at most 4 KiB of -append)"
+            }
             Self::Firmware(_) => "look for an update of the machine's firmware, or boot by UEFI",
             Self::Processor(_) => "use another processor, or another -cpu in QEMU",
         }

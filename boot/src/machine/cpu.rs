@@ -18,6 +18,7 @@ const CR4_FXSAVE: u64 = 1 << 9;
 const CR4_SIMD_EXCEPTIONS: u64 = 1 << 10;
 const CR4_LA57: u64 = 1 << 12;
 const CR4_PROCESS_CONTEXT: u64 = 1 << 17;
+const CR4_CONTROL_FLOW: u64 = 1 << 23;
 
 /// What the processor can do.
 #[derive(Clone, Copy, Debug)]
@@ -66,16 +67,16 @@ fn control_registers() -> (u64, u64) {
 }
 
 /// Switches on what the kernel's address space needs, and what compiled code expects: no-execute pages, write
-/// protection in kernel mode, SSE.
+/// protection in kernel mode, SSE; and off what would be in the way: global pages, process-context identifiers, and the
+/// control-flow enforcement that code without its markers would run into.
 ///
 /// # Safety
-/// [`check`] must have succeeded. Nobody may rely on writing to pages that are read-only, nor on global pages or
-/// process-context identifiers.
+/// [`check`] must have succeeded. Nobody may rely on writing to pages that are read-only, nor on what is switched off.
 pub unsafe fn prepare() {
     let (mut cr0, mut cr4) = control_registers();
     cr0 &= !(CR0_EMULATION | CR0_TASK_SWITCHED);
     cr0 |= CR0_MONITOR_COPROCESSOR | CR0_NUMERIC_ERROR | CR0_WRITE_PROTECT;
-    cr4 &= !(CR4_GLOBAL_PAGES | CR4_PROCESS_CONTEXT);
+    cr4 &= !(CR4_GLOBAL_PAGES | CR4_PROCESS_CONTEXT | CR4_CONTROL_FLOW);
     cr4 |= CR4_FXSAVE | CR4_SIMD_EXCEPTIONS;
     // SAFETY: every 64-bit processor has SSE and these bits, and `check` found the no-execute bit; clearing global pages flushes
     // the TLB and changes no translation. The caller vouches for the write protection.

@@ -5,16 +5,16 @@ use super::{cpu, port};
 /// Port of QEMU's isa-debug-exit device, as the project's machines have it.
 pub const DEBUG_EXIT: u16 = 0xF4;
 
-/// Why the loader ended. QEMU's exit status is twice the value, plus one.
+/// Why the loader ended. QEMU's exit status is twice the value, plus one. The kernel uses the values below these.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Reason {
-    /// The kernel cannot be started; the serial port has the reason. QEMU's exit status is 225.
-    Error = 0x70,
-    /// The loader itself failed: an exception or a panic. QEMU's exit status is 227.
-    Crash = 0x71,
-    /// The kernel ran into an exception before it handled exceptions itself. QEMU's exit status is 229.
-    EarlyKernel = 0x72,
+    /// The kernel cannot be started; the serial port has the reason. QEMU's exit status is 39.
+    Error = 0x13,
+    /// The loader itself failed: an exception or a panic. QEMU's exit status is 41.
+    Crash = 0x14,
+    /// The kernel ran into an exception before it handled exceptions itself. QEMU's exit status is 43.
+    EarlyKernel = 0x15,
 }
 
 /// Ends the machine where there is something to tell (QEMU's isa-debug-exit), and stops it otherwise.

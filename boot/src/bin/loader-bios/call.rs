@@ -5,10 +5,11 @@ use core::arch::global_asm;
 /// Low memory that nobody else uses: behind BIOS's data area, in front of the master boot record. Real-mode code and stack
 /// lie in it, and what BIOS is given to read or write.
 const STATE: usize = 0x600;
-/// Where the real-mode part of the code is copied to.
-const CODE: usize = 0x6C00;
-/// Where the real-mode stack ends. It starts at [`BUFFERS_END`].
-const STACK_TOP: u16 = 0x6C00;
+/// Where the real-mode part of the code is copied to: a page on which nothing is written, or else an emulator would translate it
+/// anew for each call.
+const CODE: usize = 0x7000;
+/// The first address above the real-mode stack, which reaches down to [`BUFFERS_END`].
+const STACK_TOP: u16 = 0x7000;
 /// Memory for what BIOS reads and writes, in the first 64 KiB.
 pub(crate) const BUFFERS: usize = 0x1000;
 /// Where that ends.
