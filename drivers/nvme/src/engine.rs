@@ -227,21 +227,19 @@ impl<P: Platform> Engine<P> {
 
     /// Deals with completions: at most a queue full of them, whatever the device puts there meanwhile.
     fn reap(&mut self, now: u64) {
-        let mut found = false;
         for _ in 0..self.io.queue().entries() {
             let Some(entry) = self.io.queue().peek() else { break };
             self.platform.checkpoint(checkpoint::COMPLETE_ENTRY_READ);
             self.io.queue_mut().advance();
-            found = true;
             self.complete(&entry, now);
         }
-        if found {
+        if self.io.owes_room() {
             self.platform.checkpoint(checkpoint::COMPLETE_BEFORE_DOORBELL);
-            self.io.queue().acknowledge(&*self.registers);
+            self.io.queue_mut().acknowledge(&*self.registers);
             self.platform.checkpoint(checkpoint::COMPLETE_AFTER_DOORBELL);
-            if self.strays > MAX_STRAYS {
-                self.begin_reset(ResetReason::Protocol);
-            }
+        }
+        if self.strays > MAX_STRAYS {
+            self.begin_reset(ResetReason::Protocol);
         }
     }
 

@@ -92,6 +92,11 @@ impl Io {
         &mut self.queue
     }
 
+    /// Whether the completion queue's entries should be given back.
+    pub(crate) fn owes_room(&self) -> bool {
+        self.queue.owes_room(self.depth())
+    }
+
     /// Requests that can be in flight.
     pub(crate) fn depth(&self) -> u16 {
         self.slots.len() as u16

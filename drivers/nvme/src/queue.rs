@@ -15,6 +15,9 @@
 //!
 //! The submission queue's head is not tracked: the owner never has more commands in flight
 //! than entries - 1, and a completed command's entry has been taken.
+//!
+//! A doorbell costs as much as a small request does on a virtual machine. So the completion doorbell, which only gives room back,
+//! is rung when some room is due, not for each completion; see [`QueuePair::owes_room`].
 
 use platform::dma::{PAGE_SIZE, barrier};
 use platform::{DmaBuffer, Platform, Registers};
@@ -31,6 +34,8 @@ pub(crate) struct QueuePair {
     tail: u16,
     head: u16,
     phase: bool,
+    /// Entries before the head that were not given back yet.
+    unacknowledged: u16,
     submission_doorbell: usize,
     completion_doorbell: usize,
 }
@@ -47,6 +52,7 @@ impl QueuePair {
             tail: 0,
             head: 0,
             phase: true,
+            unacknowledged: 0,
             submission_doorbell: capabilities.submission_doorbell(id),
             completion_doorbell: capabilities.completion_doorbell(id),
         };
@@ -56,7 +62,7 @@ impl QueuePair {
 
     /// Makes the pair as a controller expects a new one. Only while no controller knows of it.
     pub(crate) fn clear(&mut self) {
-        (self.tail, self.head, self.phase) = (0, 0, true);
+        (self.tail, self.head, self.phase, self.unacknowledged) = (0, 0, true, 0);
         self.submissions.as_mut().fill(0);
         // Poison: all ones but for the phase tag. If only the tag gets written, what there is names no command of ours.
         for entry in self.completions.as_mut().chunks_exact_mut(size_of::<CompletionEntry>()) {
@@ -138,13 +144,23 @@ impl QueuePair {
     /// Moves on to the next completion.
     pub(crate) fn advance(&mut self) {
         self.head = self.after(self.head);
+        self.unacknowledged = self.unacknowledged.saturating_add(1);
         if self.head == 0 {
             self.phase = !self.phase;
         }
     }
 
+    /// Whether entries should be given back, with at most `depth` commands in flight: the controller must find room for all of
+    /// their completions.
+    pub(crate) fn owes_room(&self, depth: u16) -> bool {
+        const ENOUGH: u16 = 8;
+        let to_spare = self.entries.saturating_sub(1).saturating_sub(depth);
+        self.unacknowledged > to_spare.min(ENOUGH)
+    }
+
     /// Gives the entries before the head back to the controller.
-    pub(crate) fn acknowledge(&self, registers: &impl Registers) {
+    pub(crate) fn acknowledge(&mut self, registers: &impl Registers) {
+        self.unacknowledged = 0;
         registers.write32(self.completion_doorbell, u32::from(self.head));
     }
 

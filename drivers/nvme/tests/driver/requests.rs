@@ -5,7 +5,7 @@ use nvme::{Config, Event};
 use platform::Platform;
 
 use crate::bench::{TURN_NS, error, kind, ready, ready_with};
-use crate::model::{NamespaceOptions, Options, Verdict, lock};
+use crate::model::{NamespaceOptions, Options, REGISTERS_AT, Verdict, lock};
 
 const MS: u64 = 1_000_000;
 
@@ -157,6 +157,21 @@ fn queues_and_phases_wrap_with_three_entries() {
         assert!(bench.medium(198, 2).iter().all(|byte| *byte == 99));
         bench.assert_clean();
     }
+}
+
+/// Each register write may stop a virtual machine.
+#[test]
+fn a_request_costs_little_more_than_one_register_write() {
+    let mut bench = ready(Options::default());
+    let writes = |bench: &crate::bench::Bench| bench.machine.register_writes(REGISTERS_AT).len();
+    let (before, reads) = (writes(&bench), lock(&bench.device).reads);
+    for tag in 0..900 {
+        let write = bench.write(tag, 1, 1);
+        assert!(bench.perform(write).result.is_ok());
+    }
+    assert_eq!(writes(&bench) - before, 900 + 100);
+    assert!(lock(&bench.device).reads - reads <= 900, "status is read once a millisecond at most");
+    bench.assert_clean();
 }
 
 #[test]
