@@ -1,4 +1,4 @@
-//! A disk as QEMU's block nodes: image, faults, write log, speed limit, from the bottom up.
+//! A disk as block nodes of QEMU, from image to device.
 //!
 //! ```text
 //!   device ── [throttle] ── [blklogwrites] ── raw ── [blkdebug] ── file

@@ -1,4 +1,4 @@
-//! What a disk was told to do, in order, and what a power cut would have left of it.
+//! What a disk was told to do, and what a power cut leaves of it.
 //!
 //! QEMU's `blklogwrites` keeps a log in the format of Linux's dm-log-writes, version 1 (`drivers/md/dm-log-writes.c`).
 //! A sector of the log is a block of the disk. All numbers are little-endian:

@@ -1,4 +1,4 @@
-//! Disks with a GUID partition table (UEFI specification, section 5.3), made byte by byte.
+//! Disks with a GUID partition table (UEFI 2.10, section 5.3).
 
 use crate::recipe::noise;
 

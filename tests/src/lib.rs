@@ -1,4 +1,4 @@
-//! What the integration tests share: guests to run, images to make, and an independent reader.
+//! What tests share: guests, images, and an independent reader.
 //!
 //! The tests themselves are in `tests/`: one file is one promise to the user, and each asserts on disk images, by two
 //! readers. One is `bcon`, which runs the kernel's own code. The other is [`oracle`], written from the format's

@@ -1,4 +1,4 @@
-//! Without any disk the kernel runs, says so, and shows its crashes on the serial port.
+//! Without a disk it runs, says so, and shows crashes on serial.
 #![forbid(unsafe_code)]
 
 use qemu::{Kind, Outcome};

@@ -1,4 +1,4 @@
-//! `cargo xtask run`: one guest, shown as it runs, and what its disks hold afterwards.
+//! `cargo xtask run`: one guest, and what its disks hold afterwards.
 
 mod judge;
 mod options;

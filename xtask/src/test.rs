@@ -1,4 +1,4 @@
-//! `cargo xtask test`: everything that CI runs, in the order in which it fails soonest.
+//! `cargo xtask test`: everything that CI runs.
 
 use std::process::Command;
 use std::time::{Duration, Instant};

@@ -1,4 +1,4 @@
-//! Disks have the faults they were given, and the write log has what they were told.
+//! Disks have the faults they were given; the write log is true.
 
 use qemu::write_log::{Fate, PowerCut, WriteLog};
 use qemu::{Disk, Guest, Kind, Machine, Outcome, Report, Running, TemporaryDirectory};

@@ -1,4 +1,4 @@
-//! The harness on guests of a few instructions: what it must see, and what it must not take for success.
+//! The harness, on guests of a few instructions: what it must see.
 #![forbid(unsafe_code)]
 
 mod disks;

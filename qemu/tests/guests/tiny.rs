@@ -1,4 +1,4 @@
-//! Guests of a few instructions, made by hand, so that the harness is tested without the programs it is for.
+//! Guests of a few instructions, made by hand to test the harness.
 
 use std::path::PathBuf;
 

@@ -213,3 +213,6 @@ impl fmt::Display for Verdict {
         write!(f, " (status {})", self.status())
     }
 }
+
+#[cfg(test)]
+mod tests;

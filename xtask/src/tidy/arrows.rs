@@ -17,30 +17,32 @@ const fn arrows(package: &'static str, uses: &'static [&'static str]) -> Arrows 
 }
 
 const fn with_fakes(arrows: Arrows) -> Arrows {
-    Arrows { tests_use: &["platform-fake"], ..arrows }
+    Arrows { tests_use: &["block-fake", "platform-fake"], ..arrows }
 }
 
 /// From the bottom up.
 const ARROWS: &[Arrows] = &[
     arrows("block", &[]),
+    arrows("block-fake", &["block"]),
     arrows("platform", &[]),
     arrows("platform-fake", &["platform"]),
     arrows("freestanding", &[]),
     with_fakes(arrows("pci", &["platform"])),
     with_fakes(arrows("nvme", &["block", "platform", "pci"])),
     with_fakes(arrows("virtio-blk", &["block", "platform", "pci"])),
-    arrows("partition", &["block"]),
-    arrows("blockconsole", &["block"]),
+    with_fakes(arrows("partition", &["block"])),
+    with_fakes(arrows("blockconsole", &["block"])),
     arrows("kernel", &["block", "platform", "pci", "nvme", "virtio-blk", "partition", "blockconsole", "freestanding"]),
     arrows("boot", &["freestanding"]),
+    arrows("boot-image", &["boot"]),
     arrows("bcon", &["blockconsole", "partition", "block"]),
     arrows("qemu", &["bcon"]),
     arrows("tests", &["qemu", "bcon"]),
     arrows("linux-peer", &[]),
-    arrows("xtask", &["qemu", "bcon"]),
+    arrows("xtask", &["qemu", "bcon", "boot-image"]),
 ];
 
-/// Packages whose every target forbids `unsafe`.
+/// Packages whose libraries and programs forbid `unsafe`.
 pub(super) const WITHOUT_UNSAFE: &[&str] = &["block", "blockconsole", "partition", "bcon", "qemu", "tests", "xtask"];
 
 pub(super) fn check(metadata: &Metadata, findings: &mut Findings) {

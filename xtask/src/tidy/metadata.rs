@@ -1,4 +1,4 @@
-//! What `cargo metadata` says about the workspace's packages and what they depend on.
+//! What `cargo metadata` says about the workspace and its dependencies.
 
 use std::path::PathBuf;
 use std::process::Command;
@@ -53,7 +53,7 @@ impl Metadata {
         self.packages().filter(|package| !self.is_member(*package))
     }
 
-    /// The root files of every target of the packages that promise to have no `unsafe`.
+    /// The root files of the libraries and programs that promise to have no `unsafe`.
     pub(super) fn roots_without_unsafe(&self) -> Vec<PathBuf> {
         let packages = self.members().filter(|package| arrows::WITHOUT_UNSAFE.contains(&package.name()));
         packages.flat_map(|package| package.roots()).collect()
@@ -79,6 +79,10 @@ impl<'a> Package<'a> {
 
     fn roots(self) -> impl Iterator<Item = PathBuf> {
         let targets = self.0["targets"].as_array().into_iter().flatten();
-        targets.filter_map(|target| target["src_path"].as_str().map(PathBuf::from))
+        // Tests and benchmarks may do what the code that they are for must not.
+        let shipped = |kind: &Value| kind == "lib" || kind == "bin";
+        let shipped =
+            targets.filter(move |target| target["kind"].as_array().is_some_and(|kinds| kinds.iter().any(shipped)));
+        shipped.filter_map(|target| target["src_path"].as_str().map(PathBuf::from))
     }
 }
