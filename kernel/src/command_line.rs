@@ -57,6 +57,8 @@ pub struct CommandLine<'a> {
     pub crash: Option<PlannedCrash<'a>>,
     /// `crash.at=POINT[:N]`: the planned crash happens at the Nth passage of this step of a driver or of the console.
     pub crash_at: Option<(&'a str, u64)>,
+    /// `crash.again=POINT[:N]`: the crash path panics at the Nth passage of this step.
+    pub crash_again: Option<(&'a str, u64)>,
     /// `crash.stack=on|off`: whether raw bytes of the stack may stand in a crash record.
     pub crash_stack: bool,
     /// `mark=TEXT`: logged just before the planned crash.
@@ -92,6 +94,7 @@ impl Default for CommandLine<'_> {
             app: App::default(),
             crash: None,
             crash_at: None,
+            crash_again: None,
             crash_stack: true,
             mark: None,
             log_level: LevelFilter::Info,
@@ -146,6 +149,7 @@ impl<'a> CommandLine<'a> {
             "app" => self.app = app(value)?,
             "crash" => self.crash = Some(planned_crash(value)?),
             "crash.at" => self.crash_at = Some(counted_point(value)?),
+            "crash.again" => self.crash_again = Some(counted_point(value)?),
             "crash.stack" => self.crash_stack = switch(value)?,
             "mark" => self.mark = Some(value),
             "loglevel" => self.log_level = value.parse().ok()?,
@@ -235,14 +239,14 @@ mod tests {
     #[test]
     fn every_word_is_understood() {
         let line = CommandLine::parse(
-            "app=lines:20000:120 crash=page-fault:250 crash.at=nvme.submit:3 crash.stack=off mark=x1 loglevel=trace \
+            "app=lines:20000:120 crash=page-fault:250 crash.at=nvme.submit:3 crash.again=x crash.stack=off mark=x1 loglevel=trace \
              panic=halt pad_ms=50 ack=serial serial=off nmi=report hang_ms=0 watchdog=off bcon.uuid=c0ffee12 \
              bcon.extents=vda:2048+4096",
         );
         assert_eq!(line.unknown(), &[""; 0]);
         assert_eq!(line.app, App::Lines { count: 20_000, length: 120 });
         assert_eq!(line.crash, crash(Kind::PageFault, "", 250));
-        assert_eq!(line.crash_at, Some(("nvme.submit", 3)));
+        assert_eq!((line.crash_at, line.crash_again), (Some(("nvme.submit", 3)), Some(("x", 1))));
         assert_eq!((line.crash_stack, line.mark), (false, Some("x1")));
         assert_eq!((line.log_level, line.action, line.pad_ms), (LevelFilter::Trace, Action::Halt, 50));
         assert_eq!((line.acknowledge, line.serial, line.watchdog), (true, false, false));

@@ -17,6 +17,7 @@ use alloc::vec::Vec;
 use block::{BlockDevice, State};
 use blockconsole::console::{self, Config, Console};
 use blockconsole::marks::BootFacts;
+use blockconsole::place::Place;
 use blockconsole::ring::Ring;
 use log::{info, warn};
 use partition::ExplicitExtents;
@@ -56,6 +57,8 @@ pub struct Consoles {
 struct Running {
     disk: Disk,
     consoles: Vec<DiskConsole>,
+    /// Where each of them lies.
+    places: Vec<Place>,
     station: &'static Station,
     was_ready: bool,
 }
@@ -143,6 +146,19 @@ pub fn finish(sequence: u64) {
         .for_each(|console| console.finish(sequence));
 }
 
+/// Lends each disk that has a console to `use_it`, with the first console's name and place: for programs that write to
+/// tiles of their own, which the log must be far away from. Nothing is logged to any disk meanwhile.
+///
+/// Everything must be durable: a completion that belongs to a console would be taken for the borrower's. The borrower leaves
+/// nothing in flight.
+pub fn on_each_disk(mut use_it: impl FnMut(&str, &mut Disk, &Place)) {
+    for running in &mut CONSOLES.lock().running {
+        if let (Some(console), Some(place)) = (running.consoles.first(), running.places.first()) {
+            use_it(console.name().as_str(), &mut running.disk, place);
+        }
+    }
+}
+
 /// Logs which consoles there are.
 pub fn describe() {
     let consoles = CONSOLES.lock();
@@ -221,6 +237,7 @@ impl Consoles {
             return;
         }
         let mut consoles = Vec::new();
+        let mut taken = Vec::new();
         for (index, (name, place)) in (0u8..).zip(places) {
             let buffers = (0..BUFFERS).map_while(|_| Machine.allocate_dma(BUFFER_BYTES, platform::dma::PAGE_SIZE));
             let Ok(buffers) = <[DmaBuffer; BUFFERS]>::try_from(buffers.collect::<Vec<_>>()) else {
@@ -240,8 +257,9 @@ impl Consoles {
                 break;
             };
             consoles.push(Console::new(config, cell, buffers));
+            taken.push(place);
         }
-        self.running.push(Running { disk, consoles, station, was_ready: false });
+        self.running.push(Running { disk, consoles, places: taken, station, was_ready: false });
     }
 }
 

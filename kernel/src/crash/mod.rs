@@ -128,8 +128,8 @@ fn on_nmi(frame: &Frame) {
 fn enter(cause: Cause, frame: &Frame) -> ! {
     cpu::disable_interrupts();
     let time_ns = clock::now_ns();
-    checkpoint::disarm();
     let level = LEVEL.fetch_add(1, Ordering::SeqCst);
+    checkpoint::enter_crash(level);
     let (Some(scene), Some(stack)) = (SCENES.0.get(level), stacks::CRASH.get(level)) else {
         exit::end(Ending::CrashNotDurable, action());
     };

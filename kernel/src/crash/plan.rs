@@ -3,7 +3,7 @@
 use super::kinds::Kind;
 use super::provoke;
 use crate::arch::clock;
-use crate::checkpoint;
+use crate::checkpoint::{self, When};
 use crate::command_line::CommandLine;
 use crate::previous;
 use spin::Once;
@@ -24,6 +24,10 @@ impl Plan {
     /// What the command line asks for. A crash at a step of a driver is armed here, and happens there: `None` then. Any other
     /// waits for [`from_now`](Self::from_now).
     pub fn new(words: &CommandLine<'static>) -> Option<Self> {
+        if let Some((point, count)) = words.crash_again {
+            check_step(point);
+            checkpoint::arm(When::InCrash, point, count, || panic!("provoked in the crash path by crash.again"));
+        }
         let planned = words.crash?;
         let after_ns = planned.after_ms.saturating_mul(1_000_000);
         let plan = Self { kind: planned.kind, after_ns, due_ns: u64::MAX, mark: words.mark };
@@ -32,11 +36,9 @@ impl Plan {
             _ => words.crash_at,
         };
         let Some((point, count)) = step else { return Some(plan) };
-        if !checkpoint::exists(point) {
-            log::warn!("command line: there is no step \"{point}\" at which to crash");
-        }
+        check_step(point);
         AT_STEP.call_once(|| plan);
-        checkpoint::arm(point, count, || {
+        checkpoint::arm(When::Now, point, count, || {
             if let Some(plan) = AT_STEP.get() {
                 plan.carry_out();
             }
@@ -68,5 +70,11 @@ impl Plan {
             log::info!("mark {mark}");
         }
         provoke::crash(self.kind)
+    }
+}
+
+fn check_step(point: &str) {
+    if !checkpoint::exists(point) {
+        log::warn!("command line: there is no step \"{point}\" at which to crash");
     }
 }

@@ -21,6 +21,15 @@ pub enum Disk {
 /// Steps at which a crash can be made, beside those of the drivers: a request of this sort has just been submitted to any disk.
 pub const CHECKPOINTS: [&str; 4] = ["disk.read", "disk.write", "disk.zeroes", "disk.flush"];
 
+fn step(request: &Request<DmaBuffer>) -> &'static str {
+    match request {
+        Request::Read { .. } => CHECKPOINTS[0],
+        Request::Write { .. } => CHECKPOINTS[1],
+        Request::WriteZeroes { .. } => CHECKPOINTS[2],
+        Request::Flush => CHECKPOINTS[3],
+    }
+}
+
 /// The way to a disk after a crash.
 pub struct CrashPort {
     way: CrashWay,
@@ -109,10 +118,13 @@ impl BlockDevice for CrashPort {
 
     fn submit(&mut self, tag: Tag, request: Request<DmaBuffer>) -> Result<(), Refused<DmaBuffer>> {
         self.count(&request);
+        let point = step(&request);
         match &mut self.way {
-            CrashWay::Nvme(port) => port.submit(tag, request),
-            CrashWay::Virtio(port) => port.submit(tag, request),
+            CrashWay::Nvme(port) => port.submit(tag, request)?,
+            CrashWay::Virtio(port) => port.submit(tag, request)?,
         }
+        checkpoint::pass(point);
+        Ok(())
     }
 
     fn poll(&mut self) -> Option<Completion<DmaBuffer>> {
@@ -149,12 +161,7 @@ impl BlockDevice for Disk {
     }
 
     fn submit(&mut self, tag: Tag, request: Request<DmaBuffer>) -> Result<(), Refused<DmaBuffer>> {
-        let point = match &request {
-            Request::Read { .. } => CHECKPOINTS[0],
-            Request::Write { .. } => CHECKPOINTS[1],
-            Request::WriteZeroes { .. } => CHECKPOINTS[2],
-            Request::Flush => CHECKPOINTS[3],
-        };
+        let point = step(&request);
         match self {
             Self::Nvme(disk) => disk.submit(tag, request)?,
             Self::Virtio(disk) => disk.submit(tag, request)?,
