@@ -78,7 +78,7 @@ fn a_silent_device_is_given_up_and_left_alone() {
     rig.wait_ms(10);
     let completions = drain(&mut disk);
     assert_eq!(kinds(&completions), [(1, ErrorKind::TimedOut, false), (2, ErrorKind::TimedOut, false)]);
-    assert_eq!(disk.state(), State::Dead(ErrorKind::TimedOut.into()));
+    assert_eq!((disk.state(), disk.in_flight()), (State::Dead(ErrorKind::TimedOut.into()), 0));
     assert_eq!(rig.device().resets, resets, "a reset may stop the whole machine");
     // Its late DMA hits the request's own memory, which nobody else has; its late answer is nobody's.
     rig.device().complete_all();
