@@ -179,6 +179,8 @@ struct Current {
     base: u32,
     /// The end of the furthest write that was ever submitted.
     high: u32,
+    /// Whether its header has been written.
+    has_header: bool,
 }
 
 impl<'a, B: AsRef<[u8]> + AsMut<[u8]>, const N: usize> Console<'a, B, N> {

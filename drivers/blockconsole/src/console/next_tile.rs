@@ -103,13 +103,12 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>, const N: usize> Console<'_, B, N> {
     /// Whether it is time to begin. What is current by then has a header that has completed.
     fn is_next_due(&self) -> bool {
         let Some(current) = self.tiles.current else { return true };
-        let is_header_written = current.base > 0 && !self.outstanding().any(|write| write.start == 0);
         let filled = self.position().map_or(0, |(_, _, filled)| filled);
         // A console of one tile has nothing to erase but what it has just written.
         let waits = self.crash.is_some() || self.tile_count() == 1;
         let is_due =
             if waits { self.is_tile_full() && self.outstanding().next().is_none() } else { filled >= ERASE_AT };
-        is_header_written && is_due
+        current.has_header && is_due
     }
 
     fn choose_next<D: BlockDevice<Buffer = B>>(&mut self, device: &D) {
@@ -252,7 +251,7 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>, const N: usize> Console<'_, B, N> {
         if next.stage != Stage::Ready || !is_done || self.outstanding().next().is_some() {
             return false;
         }
-        self.tiles.current = Some(Current { tile: next.tile, round: next.round, base: 0, high: 0 });
+        self.tiles.current = Some(Current { tile: next.tile, round: next.round, base: 0, high: 0, has_header: false });
         self.careful_until = 0;
         self.source.set_tile_due();
         if let Some(damaged) = self.announce.take() {

@@ -114,7 +114,7 @@ impl<'a, B: AsRef<[u8]> + AsMut<[u8]>, const N: usize> Console<'a, B, N> {
             }
             self.phase = Phase::Verifying;
         }
-        let current = self.tiles.current.filter(|current| current.base > 0);
+        let current = self.tiles.current.filter(|current| current.has_header);
         if self.side.is_none() {
             let Some(buffer) = self.pool.take() else { return self.stop(Reason::Buffers) };
             let tile = current.map_or(0, |current| current.tile);

@@ -191,6 +191,7 @@ impl Target {
             state.current.is_some(),
             state.is_next_ready,
             state.after.is_some(),
+            state.current.is_some_and(|current| current.has_header),
         ];
         let flags = flags.iter().enumerate().fold(0, |bits, (i, flag)| bits | u32::from(*flag) << i);
         out.put(pair(flags, u32::from(self.index)));
@@ -203,7 +204,7 @@ impl Target {
             out.put(pair(record.first, record.last));
         }
         out.put(kept.len() as u64);
-        let current = state.current.unwrap_or(Current { tile: 0, round: 0, base: 0, high: 0 });
+        let current = state.current.unwrap_or(Current { tile: 0, round: 0, base: 0, high: 0, has_header: false });
         out.put(pair(current.tile, current.round));
         out.put(pair(current.base, current.high));
         out.put(pair(state.next_tile, state.next_round));
@@ -255,7 +256,7 @@ impl Target {
         let after = from.get_point().ok_or(BadTarget::Nonsense)?;
         let state = TargetState {
             identity: flag(3).then_some(Identity { uuid, boot }),
-            current: flag(4).then_some(Current { tile, round, base, high }),
+            current: flag(4).then_some(Current { tile, round, base, high, has_header: flag(7) }),
             next_tile,
             next_round,
             is_next_ready: flag(5),

@@ -166,20 +166,17 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>, const N: usize> Console<'_, B, N> {
         if fill.clean > 0 && self.outstanding().any(|write| write.end > fill.base) {
             return false;
         }
+        // Where a write failed, one after the other, so that each block is judged by itself.
+        let first = self.outstanding().map(|write| write.start).min();
+        if first.is_some_and(|first| first.min(fill.base) < self.careful_until) {
+            return false;
+        }
         let border = fill.mark.at;
         let rest = fill.len - border;
         let is_full = fill.len >= self.capacity(fill.base) as usize;
         let is_idle = self.outstanding().next().is_none() && self.crash.is_none();
         let is_due = fill.has_news() && is_dry && self.source.is_between() && self.is_pad_due(fill, now_ns);
-        if border > 0 && (is_full || is_idle || (is_due && rest == 0)) {
-            let next = if rest > 0 { self.pool.take() } else { None };
-            if rest > 0 && next.is_none() {
-                return false;
-            }
-            let Some(fill) = self.fill.take() else { return false };
-            let (full, rest) = fill.split(next);
-            self.write(device, full, rest)
-        } else if is_due {
+        if is_due && rest > 0 {
             // After a crash nothing follows: the block need not be written again.
             let next = if self.crash.is_some() { None } else { self.pool.take() };
             if next.is_none() && self.crash.is_none() {
@@ -189,6 +186,14 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>, const N: usize> Console<'_, B, N> {
             let (block, complete) = (self.block_size() as usize, self.source.point().complete);
             let (padded, rest) = fill.pad(next, block, complete);
             self.write(device, padded, rest)
+        } else if border > 0 && (is_full || is_idle || is_due) {
+            let next = if rest > 0 { self.pool.take() } else { None };
+            if rest > 0 && next.is_none() {
+                return false;
+            }
+            let Some(fill) = self.fill.take() else { return false };
+            let (full, rest) = fill.split(next);
+            self.write(device, full, rest)
         } else {
             false
         }
@@ -286,10 +291,14 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>, const N: usize> Console<'_, B, N> {
         let (error, again) = match (result, again) {
             (Err(error), Some(again)) => (error, again),
             (result, again) => {
+                let is_header = write.start == 0;
                 *place = None;
                 self.flushes.note_write();
                 if result.is_ok() && again.is_some() {
                     self.failures = 0;
+                    if let Some(current) = &mut self.tiles.current {
+                        current.has_header |= is_header;
+                    }
                 }
                 return buffer;
             }
@@ -322,7 +331,7 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>, const N: usize> Console<'_, B, N> {
         self.is_changed = true;
         self.careful_until = self.careful_until.max(current.high);
         let is_block = failed.end - failed.start <= self.block_size();
-        if is_block && failed.start == 0 && current.tile != 0 {
+        if is_block && !current.has_header && current.tile != 0 {
             // A tile without a header is no tile. (Tile 0 has to be tried again: there is no log without it.)
             let (tile, round) = after(current.tile, current.round, self.tile_count());
             self.tiles.current = None;
@@ -330,7 +339,7 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>, const N: usize> Console<'_, B, N> {
             self.source.rewind(failed.point.restart());
             return;
         }
-        let goes_around = is_block && failed.start > 0;
+        let goes_around = is_block && current.has_header;
         let (base, point) =
             if goes_around { (failed.end, failed.point.restart()) } else { (failed.start, failed.point) };
         self.tiles.current = Some(Current { base, ..current });

@@ -302,7 +302,7 @@ impl<'s> Checker<'s> {
                 (_, 0) => false,
                 (_, 1) => true,
                 (seed, 2) => seed >> (block % 64) & 1 == 1,
-                (seed, _) => (seed ^ (block as u64).wrapping_mul(0x9e37_79b9)) % 16 != 0,
+                (seed, _) => !(seed ^ (block as u64).wrapping_mul(0x9e37_79b9)).is_multiple_of(16),
             });
         }
     }
