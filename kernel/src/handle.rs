@@ -108,7 +108,8 @@ impl Kernel {
         self.pump();
         serial_log::pump_for(IDLE_SERIAL_NS);
         // A crash that is due before the next tick is not slept over.
-        let is_near = self.plan.is_some_and(|plan| plan.due_ns() < clock::now_ns().saturating_add(tick::PERIOD_NS));
+        let next_tick = clock::now_ns().saturating_add(tick::PERIOD_NS);
+        let is_near = self.plan.and_then(|plan| plan.due_ns()).is_some_and(|due| due < next_tick);
         if !is_near {
             cpu::wait_for_interrupt();
         }
@@ -135,7 +136,7 @@ impl Kernel {
     /// Writes out everything, makes it durable, and ends the run. Before that, waits for the crash that the command line
     /// asks for, if it does.
     pub fn finish(mut self) -> ! {
-        while self.plan.is_some() {
+        while self.plan.is_some_and(|plan| plan.due_ns().is_some()) {
             self.wait();
         }
         info!(target: previous::TARGET, "{}", previous::FINISHED);

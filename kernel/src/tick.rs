@@ -6,7 +6,7 @@
 
 use crate::arch::apic::{self, LocalApic};
 use crate::arch::trap::Frame;
-use crate::arch::{clock, cpu, watchdog};
+use crate::arch::{clock, cpu, single_step, watchdog};
 use crate::devices::platform::{Machine, MappedRegisters};
 use crate::{consoles, crash, logger, serial_log};
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -98,6 +98,7 @@ pub fn send_nmi_to_self() {
 
 /// An interrupt came.
 pub fn on_interrupt(frame: &Frame) {
+    single_step::resume();
     if frame.number() != apic::TICK_VECTOR {
         // Spurious: nothing to acknowledge.
         return;

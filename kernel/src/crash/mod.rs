@@ -21,7 +21,7 @@ mod write_out;
 use crate::arch::exit::{self, Action, Ending};
 use crate::arch::stacks::{self, CRASH_LEVELS};
 use crate::arch::trap::{self, Frame, Hooks};
-use crate::arch::{clock, cpu, switch};
+use crate::arch::{clock, cpu, single_step, switch};
 use crate::command_line::{CommandLine, OnNmi};
 use crate::{checkpoint, tick};
 use core::cell::UnsafeCell;
@@ -71,7 +71,7 @@ const WATCHDOG_SECONDS: u8 = 12;
 
 /// Lets all exceptions and interrupts end up where they belong.
 pub fn install_traps() {
-    trap::set_hooks(Hooks { fault: from_trap, nmi: on_nmi, interrupt: tick::on_interrupt });
+    trap::set_hooks(Hooks { fault: from_trap, debug: on_debug, nmi: on_nmi, interrupt: tick::on_interrupt });
 }
 
 /// Takes from the command line what concerns crashes.
@@ -115,6 +115,12 @@ pub fn from_hang(frame: &Frame) -> ! {
     enter(Cause::Hang, frame)
 }
 
+fn on_debug(frame: &Frame) {
+    if !single_step::on_debug(frame) {
+        enter(Cause::Trap, frame);
+    }
+}
+
 fn on_nmi(frame: &Frame) {
     provoke::in_nmi();
     if has_begun() || !NMI_REPORTS.load(Ordering::Relaxed) {
@@ -129,6 +135,7 @@ fn enter(cause: Cause, frame: &Frame) -> ! {
     cpu::disable_interrupts();
     let time_ns = clock::now_ns();
     let level = LEVEL.fetch_add(1, Ordering::SeqCst);
+    single_step::stop();
     checkpoint::enter_crash(level);
     let (Some(scene), Some(stack)) = (SCENES.0.get(level), stacks::CRASH.get(level)) else {
         exit::end(Ending::CrashNotDurable, action());
@@ -141,6 +148,7 @@ fn enter(cause: Cause, frame: &Frame) -> ! {
 
 extern "C" fn run(level: usize) -> ! {
     tick::give_crash_time(WATCHDOG_SECONDS);
+    plan::in_crash(level);
     // SAFETY: written by `enter`, which got here by this level, and never written again.
     let scenes: [&Scene; CRASH_LEVELS] = core::array::from_fn(|level| unsafe { &*SCENES.0[level].get() });
     let known = scenes.get(..=level).unwrap_or(&scenes);

@@ -2,66 +2,96 @@
 
 use super::kinds::Kind;
 use super::provoke;
-use crate::arch::clock;
+use crate::arch::{clock, single_step};
 use crate::checkpoint::{self, When};
 use crate::command_line::CommandLine;
 use crate::previous;
+use core::sync::atomic::{AtomicU64, Ordering};
 use spin::Once;
 
 /// A crash to come.
 #[derive(Clone, Copy, Debug)]
 pub struct Plan {
     kind: Kind,
-    after_ns: u64,
-    due_ns: u64,
+    due: Due,
     mark: Option<&'static str>,
 }
 
-/// The plan that a step of a driver carries out.
-static AT_STEP: Once<Plan> = Once::new();
+/// When a crash is due.
+#[derive(Clone, Copy, Debug)]
+enum Due {
+    /// So many nanoseconds after the program began.
+    After(u64),
+    /// At this time of the kernel's clock.
+    At(u64),
+    /// So many instructions after the program began.
+    Instructions(u64),
+}
+
+/// What is a point like the steps of drivers, but for instructions to be counted.
+const INSTRUCTION: &str = "instruction";
+
+/// The plan that something else than the main loop carries out: a step of a driver, an instruction.
+static ARMED: Once<Plan> = Once::new();
+/// Instructions after which the crash path is to crash; 0: none.
+static INSTRUCTIONS_IN_CRASH: AtomicU64 = AtomicU64::new(0);
 
 impl Plan {
     /// What the command line asks for. A crash at a step of a driver is armed here, and happens there: `None` then. Any other
     /// waits for [`from_now`](Self::from_now).
     pub fn new(words: &CommandLine<'static>) -> Option<Self> {
-        if let Some((point, count)) = words.crash_again {
-            check_step(point);
-            checkpoint::arm(When::InCrash, point, count, || panic!("provoked in the crash path by crash.again"));
+        match words.crash_again {
+            Some((INSTRUCTION, count)) => INSTRUCTIONS_IN_CRASH.store(count, Ordering::Relaxed),
+            Some((point, count)) => arm(When::InCrash, point, count, crash_again),
+            None => {}
         }
         let planned = words.crash?;
-        let after_ns = planned.after_ms.saturating_mul(1_000_000);
-        let plan = Self { kind: planned.kind, after_ns, due_ns: u64::MAX, mark: words.mark };
-        let step = match planned.kind {
+        let after = Due::After(planned.after_ms.saturating_mul(1_000_000));
+        let plan = Self { kind: planned.kind, due: after, mark: words.mark };
+        let at = match planned.kind {
             Kind::PanicInDriver => Some((planned.point, 1)),
             _ => words.crash_at,
         };
-        let Some((point, count)) = step else { return Some(plan) };
-        check_step(point);
-        AT_STEP.call_once(|| plan);
-        checkpoint::arm(When::Now, point, count, || {
-            if let Some(plan) = AT_STEP.get() {
-                plan.carry_out();
+        match at {
+            None => Some(plan),
+            Some((INSTRUCTION, count)) => Some(Self { due: Due::Instructions(count), ..plan }),
+            Some((point, count)) => {
+                ARMED.call_once(|| plan);
+                arm(When::Now, point, count, carry_out_armed);
+                None
             }
-        });
-        None
+        }
     }
 
     /// The same, with its time counted from now on.
     #[must_use]
     pub fn from_now(self) -> Self {
-        Self { due_ns: clock::now_ns().saturating_add(self.after_ns), ..self }
+        match self.due {
+            Due::After(after) => Self { due: Due::At(clock::now_ns().saturating_add(after)), ..self },
+            Due::At(_) => self,
+            Due::Instructions(count) => {
+                ARMED.call_once(|| self);
+                single_step::start(count, carry_out_armed);
+                self
+            }
+        }
     }
 
     /// Crashes if it is time to.
     pub fn poll(&self) {
-        if clock::now_ns() >= self.due_ns {
+        if let Due::At(at) = self.due
+            && clock::now_ns() >= at
+        {
             self.carry_out();
         }
     }
 
-    /// When it is due, on the kernel's clock.
-    pub fn due_ns(&self) -> u64 {
-        self.due_ns
+    /// When it is due, on the kernel's clock, if that is known.
+    pub fn due_ns(&self) -> Option<u64> {
+        match self.due {
+            Due::At(at) => Some(at),
+            Due::After(_) | Due::Instructions(_) => None,
+        }
     }
 
     fn carry_out(&self) -> ! {
@@ -73,8 +103,27 @@ impl Plan {
     }
 }
 
-fn check_step(point: &str) {
+fn carry_out_armed() {
+    if let Some(plan) = ARMED.get() {
+        plan.carry_out();
+    }
+}
+
+fn crash_again() {
+    panic!("provoked in the crash path by crash.again");
+}
+
+fn arm(when: When, point: &'static str, count: u64, action: fn()) {
     if !checkpoint::exists(point) {
         log::warn!("command line: there is no step \"{point}\" at which to crash");
+    }
+    checkpoint::arm(when, point, count, action);
+}
+
+/// The crash path has begun, at this level.
+pub(super) fn in_crash(level: usize) {
+    let count = INSTRUCTIONS_IN_CRASH.swap(0, Ordering::Relaxed);
+    if level == 0 && count != 0 {
+        single_step::start(count, crash_again);
     }
 }

@@ -20,11 +20,13 @@ enum StackIndex {
     Nmi = 2,
     MachineCheck = 3,
     Interrupt = 4,
+    Debug = 5,
 }
 
 impl StackIndex {
     const fn of_vector(vector: u8) -> Self {
         match vector {
+            trap::DEBUG => Self::Debug,
             trap::NMI => Self::Nmi,
             trap::DOUBLE_FAULT => Self::DoubleFault,
             trap::MACHINE_CHECK => Self::MachineCheck,
@@ -63,6 +65,7 @@ pub fn load() {
         table[StackIndex::Nmi as usize] = VirtAddr::new(stacks::NMI.top());
         table[StackIndex::MachineCheck as usize] = VirtAddr::new(stacks::MACHINE_CHECK.top());
         table[StackIndex::Interrupt as usize] = VirtAddr::new(stacks::INTERRUPT.top());
+        table[StackIndex::Debug as usize] = VirtAddr::new(stacks::DEBUG.top());
         task.interrupt_stack_table = table;
         task
     });

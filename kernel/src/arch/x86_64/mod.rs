@@ -11,6 +11,7 @@ pub mod pit;
 pub mod port;
 pub mod rtc;
 pub mod serial;
+pub mod single_step;
 pub mod stacks;
 pub mod switch;
 pub mod trap;

@@ -53,18 +53,21 @@ pub static DOUBLE_FAULT: Stack<{ 8 << 10 }> = Stack::new();
 pub static MACHINE_CHECK: Stack<{ 8 << 10 }> = Stack::new();
 /// For non-maskable interrupts, which may log and return.
 pub static NMI: Stack<{ 32 << 10 }> = Stack::new();
+/// For debug exceptions, in which a crash on purpose may be made.
+pub static DEBUG: Stack<{ 32 << 10 }> = Stack::new();
 /// For interrupts: the timer tick writes out logs.
 pub static INTERRUPT: Stack<{ 64 << 10 }> = Stack::new();
 /// One for each level of crash.
 pub static CRASH: [Stack<{ 64 << 10 }>; CRASH_LEVELS] = [const { Stack::new() }; CRASH_LEVELS];
 
 /// Names and places of all stacks of the kernel's own.
-pub fn own() -> [(&'static str, Range<u64>); 5 + CRASH_LEVELS] {
+pub fn own() -> [(&'static str, Range<u64>); 6 + CRASH_LEVELS] {
     [
         ("fault", FAULT.range()),
         ("double fault", DOUBLE_FAULT.range()),
         ("machine check", MACHINE_CHECK.range()),
         ("nmi", NMI.range()),
+        ("debug", DEBUG.range()),
         ("interrupt", INTERRUPT.range()),
         ("crash", CRASH[0].range()),
         ("second crash", CRASH[1].range()),
@@ -73,7 +76,7 @@ pub fn own() -> [(&'static str, Range<u64>); 5 + CRASH_LEVELS] {
 }
 
 /// The guard pages of all stacks of the kernel's own.
-pub fn guards() -> [u64; 5 + CRASH_LEVELS] {
+pub fn guards() -> [u64; 6 + CRASH_LEVELS] {
     own().map(|(_, range)| range.start - GUARD as u64)
 }
 

@@ -1,12 +1,12 @@
 //! Where exceptions and interrupts enter: stubs that save a whole frame.
 //!
 //! ```text
-//! gate n ─► stub n: error code (or 0), vector ─┬─ exceptions but NMI ─► trap_fault ──► Hooks::fault (never returns)
-//!                                              ├─ NMI               ─► trap_return ─► Hooks::nmi
-//!                                              └─ 32 and up         ─► trap_return ─► Hooks::interrupt
+//! gate n ─► stub n: error code (or 0), vector ─┬─ most exceptions ─► trap_fault ──► Hooks::fault (never returns)
+//!                                              ├─ debug, NMI     ─► trap_return ─► Hooks::debug, Hooks::nmi
+//!                                              └─ 32 and up      ─► trap_return ─► Hooks::interrupt
 //! ```
-//! Exceptions never return, and may come from code that left the processor in any state: before Rust runs, SSE is
-//! usable again and all flags are clear. NMIs and interrupts return, so they save the SSE state of what they
+//! Most exceptions never return, and may come from code that left the processor in any state: before Rust runs, SSE is
+//! usable again and all flags are clear. Debug exceptions, NMIs and interrupts return, so they save the SSE state of what they
 //! interrupted. No `x86-interrupt` ABI: it is not stable, and does not give the registers.
 
 use core::arch::global_asm;
@@ -15,6 +15,8 @@ use spin::Once;
 
 /// Divide error.
 pub const DIVIDE_ERROR: u8 = 0;
+/// Debug exception.
+pub const DEBUG: u8 = 1;
 /// Non-maskable interrupt.
 pub const NMI: u8 = 2;
 /// Breakpoint.
@@ -103,6 +105,8 @@ impl Frame {
 pub struct Hooks {
     /// An exception. The frame lies on a small stack that the next exception may use again: copy it, and change stacks.
     pub fault: fn(&Frame) -> !,
+    /// A debug exception.
+    pub debug: fn(&Frame),
     /// A non-maskable interrupt; it may come at any instruction of the kernel but in itself.
     pub nmi: fn(&Frame),
     /// An interrupt, with interrupts off.
@@ -141,6 +145,7 @@ extern "C" fn fault_entry(frame: &Frame) -> ! {
 extern "C" fn return_entry(frame: &Frame) {
     if let Some(hooks) = HOOKS.get() {
         match frame.number() {
+            DEBUG => (hooks.debug)(frame),
             NMI => (hooks.nmi)(frame),
             _ => (hooks.interrupt)(frame),
         }
@@ -162,7 +167,7 @@ global_asm!(
     "push 0",
     ".endif",
     "push trap_vector",
-    ".if trap_vector == {nmi} || trap_vector >= {first_interrupt}",
+    ".if trap_vector == {debug} || trap_vector == {nmi} || trap_vector >= {first_interrupt}",
     "jmp trap_return",
     ".else",
     "jmp trap_fault",
@@ -224,6 +229,7 @@ global_asm!(
     "iretq",
     ".popsection",
     stub_size = const STUB_SIZE,
+    debug = const DEBUG,
     nmi = const NMI,
     first_interrupt = const FIRST_INTERRUPT,
     cr0_off = const super::entry::CR0_OFF,
