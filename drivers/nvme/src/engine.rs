@@ -183,6 +183,10 @@ impl<P: Platform> Engine<P> {
             return refuse(ErrorKind::QueueFull.into(), request);
         }
         let (nsid, block_size) = (member.info.id, member.info.block_size);
+        let mut request = request;
+        if let Request::Read { buffer, blocks, .. } = &mut request {
+            poison(buffer, *blocks, block_size);
+        }
         let now = self.platform.now_ns();
         let index = match self.io.take(owner, tag, request, now) {
             Ok(index) => index,
@@ -340,6 +344,18 @@ impl<P: Platform> Engine<P> {
         self.abort = None;
         if matches!(self.log, LogRequest::Pending(_)) {
             self.log = LogRequest::Done(Err(ErrorKind::Aborted.into()));
+        }
+    }
+}
+
+/// Spoils the start of each block that is to be read: should the device claim a read that it did not make, what stands
+/// there must not be taken for what was read into this buffer before.
+fn poison(buffer: &mut DmaBuffer, blocks: u32, block_size: u32) {
+    const BYTES: usize = 16;
+    for block in buffer.as_mut().chunks_mut(block_size as usize).take(blocks as usize) {
+        let len = block.len().min(BYTES);
+        if let Some(start) = block.get_mut(..len) {
+            start.fill(0xA5);
         }
     }
 }

@@ -38,6 +38,22 @@ fn a_second_completion_ends_nothing() {
 }
 
 #[test]
+fn a_read_that_was_not_made_does_not_look_like_the_one_before() {
+    let mut bench = ready(Options::default());
+    let write = bench.write(0, 2, 0x11);
+    assert!(bench.perform(write).result.is_ok());
+    let read = bench.read(0, 2);
+    let buffer = bench.perform(read).buffer.unwrap();
+    assert_eq!(buffer.as_ref(), [0x11; 1024]);
+    lock(&bench.device).judge(|_| Verdict::Lie);
+    let lie = bench.perform(Request::Read { first_block: 0, blocks: 1, buffer });
+    assert!(lie.result.is_ok());
+    let buffer = lie.buffer.unwrap();
+    assert_eq!(buffer.as_ref()[..16], [0xA5; 16]);
+    assert_eq!(buffer.as_ref()[512..], [0x11; 512], "what was not asked for is left alone");
+}
+
+#[test]
 fn completions_for_others_end_nothing() {
     for verdict in [Verdict::AsId(0xFFFF), Verdict::AsId(0x7FC0), Verdict::AsId(63), Verdict::FromQueue(2)] {
         let mut bench = ready(Options::default());
