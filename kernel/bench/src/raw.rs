@@ -7,6 +7,7 @@ use blockconsole::place::Place;
 use kernel::arch::{clock, cpu};
 use kernel::devices::disk::Disk;
 use kernel::devices::platform::Machine;
+use kernel::tick;
 use platform::dma::PAGE_SIZE;
 use platform::{DmaBuffer, Platform};
 
@@ -128,6 +129,7 @@ impl Target<'_> {
 
     /// Waits for a completion, and says of which slot it was.
     fn wait_for_one(&mut self) -> Result<usize, Error> {
+        tick::alive();
         loop {
             if let Some(completion) = self.disk.poll() {
                 completion.result?;
