@@ -2,11 +2,12 @@
 
 use std::fs;
 use std::hash::{BuildHasher, RandomState};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Condvar, Mutex, PoisonError};
 
 use qemu::{Disk, Guest, Kind, Machine, Outcome, Programs, Report, Running, TemporaryDirectory};
 
+use crate::oracle::Oracle;
 use crate::recipe::make_console;
 
 /// Guests that one test program runs at a time. More would only take time from each other.
@@ -71,6 +72,21 @@ impl Scene {
         self.path(&format!("disk{number}"))
     }
 
+    /// The lines on a disk that is one console, oldest first. Both readers must find it sound, and see the same.
+    pub fn lines(&self, number: usize) -> Vec<String> {
+        let image = self.image(number);
+        let oracle = Oracle::new(&image).unwrap_or_else(|error| panic!("disk {number}: {error:#}"));
+        oracle.check_no_holes(self.disks[number].block_size as usize).unwrap();
+        let lines = oracle.lines().unwrap();
+        let same = bcon_lines(&self.image_path(number));
+        match oracle.wrapped {
+            false => assert!(same == lines, "disk {number}: the readers differ"),
+            // The beginning of a tile that is about to be overwritten is there for one reader, and not for the other.
+            true => assert!(same.ends_with(&lines[1..]), "disk {number}: the readers differ"),
+        }
+        lines
+    }
+
     /// A guest with the disks and this command line.
     pub fn guest(&self, command_line: &str) -> Guest {
         let programs = Programs::find_or_build().unwrap();
@@ -95,6 +111,21 @@ impl Scene {
     pub fn run_crash(&self, command_line: &str) -> Report {
         self.run(command_line, Outcome::Crashed { durable_everywhere: true })
     }
+}
+
+/// The lines of the only console on a disk, as `bcon` reads them. It must find no damage.
+pub fn bcon_lines(path: &Path) -> Vec<String> {
+    let target = bcon::target::open(path).unwrap();
+    let console = target.console(None).unwrap();
+    let findings = bcon::verify::verify(console).unwrap();
+    assert_eq!(findings.damages(), 0, "{}: {:?}", path.display(), findings.list());
+    let log = bcon::log::Log::open(console).unwrap();
+    let mut lines = bcon::lines::Lines::new(&log);
+    let mut texts = Vec::new();
+    while let Some(line) = lines.next_line() {
+        texts.push(String::from_utf8_lossy(line.bytes).into_owned());
+    }
+    texts
 }
 
 /// Runs a guest to its end, which must be this one.
