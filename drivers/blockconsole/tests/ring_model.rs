@@ -12,8 +12,9 @@ use std::sync::atomic::AtomicU64;
 
 const IDENTITY: RingIdentity = RingIdentity { boot_id: 1, build_id: [2; 20], boot_seconds: 3 };
 
+/// Memory full of what must not matter: small numbers, and some that are about to overflow.
 fn memory(words: usize) -> Vec<AtomicU64> {
-    (0..words).map(|i| AtomicU64::new((i as u64).wrapping_mul(0x0123_4567_89ab_cdef))).collect()
+    (0..words as u64).map(|i| AtomicU64::new(if i % 2 == 0 { i } else { u64::MAX - i })).collect()
 }
 
 fn header(sequence: u64) -> RecordHeader {
@@ -216,6 +217,7 @@ fn the_durable_mark_only_rises() {
         assert_eq!(ring.durable(), greatest);
     }
     assert_eq!(Ring::adopt(&memory).unwrap().durable(), 0, "no more than was written");
+    assert_eq!(Ring::create(&memory, IDENTITY).unwrap().durable(), 0, "a new ring has none, whoever's it is");
 }
 
 /// The model must be able to disagree.

@@ -129,3 +129,32 @@ impl Default for RecordBuffer {
         Self::new()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_meta_word_means_itself_or_nothing() {
+        let meta =
+            Meta { text_len: MAX_TEXT, target_len: MAX_TARGET, level: Level::Trace, truncated: true, cpu: u16::MAX };
+        let word = meta.encode();
+        assert_eq!(Meta::decode(word), Some(meta));
+        let (mut valid, mut invalid) = (0, 0);
+        for one in 0..64 {
+            for other in 0..64 {
+                let word = word ^ 1 << one ^ 1 << other;
+                match Meta::decode(word) {
+                    Some(meta) => {
+                        assert_eq!(meta.encode(), word);
+                        assert!(meta.record_words() <= MAX_RECORD_WORDS);
+                        valid += 1;
+                    }
+                    None => invalid += 1,
+                }
+            }
+        }
+        assert!(valid > 100 && invalid > 100, "{valid} valid, {invalid} invalid");
+        assert_eq!(Meta::decode(0), None, "cleared memory is no record");
+    }
+}
