@@ -9,6 +9,7 @@ use block::WriteCache;
 use block_fake::history::Event;
 use block_fake::{Disk, Medium, Order, Random, Settings};
 use blockconsole::console::Outcome;
+use blockconsole::series::Kept;
 use support::cuts::{Ack, Checker, Story};
 use support::{MIB, Rig, formatted};
 
@@ -113,8 +114,15 @@ impl Teller {
     }
 
     fn story(self, name: String) -> Story {
+        let tiles = self.settings.geometry.bytes() >> 20;
         assert!(self.disk.violations().is_empty(), "{:?}", self.disk.violations());
-        Story { name, settings: self.settings, history: self.disk.history(), acks: self.acks }
+        Story {
+            name,
+            settings: self.settings,
+            kept: 2 * Kept::limit(tiles),
+            history: self.disk.history(),
+            acks: self.acks,
+        }
     }
 }
 
@@ -223,16 +231,17 @@ fn crash(teller: &mut Teller) {
 
 type Scene = fn(&mut Teller);
 
-const SCENES: [(&str, Scene); 7] = [
-    ("fresh", |teller| {
+/// Each scene, and on how many tiles it is played.
+const SCENES: [(&str, u64, Scene); 8] = [
+    ("fresh", 4, |teller| {
         teller.settle();
         mid_tile(teller);
     }),
-    ("mid-tile", |teller| {
+    ("mid-tile", 4, |teller| {
         fill(teller, 300_000);
         mid_tile(teller);
     }),
-    ("tile change", |teller| {
+    ("tile change", 4, |teller| {
         fill(teller, 1_000_000);
         for _ in 0..60 {
             teller.log(1900);
@@ -241,37 +250,46 @@ const SCENES: [(&str, Scene); 7] = [
         }
         teller.finish();
     }),
-    ("wrap at run time", |teller| {
+    ("wrap at run time", 4, |teller| {
         fill(teller, 5_500_000);
         mid_tile(teller);
     }),
-    ("wrap at mount", |teller| {
+    ("wrap at mount", 4, |teller| {
         for _ in 0..6 {
             mid_tile(teller);
             teller.reboot();
         }
         mid_tile(teller);
     }),
-    ("crash", |teller| {
+    ("crash", 4, |teller| {
         mid_tile(teller);
         crash(teller);
     }),
-    ("two boots and a crash at the end of a tile", |teller| {
+    ("two boots and a crash at the end of a tile", 4, |teller| {
         fill(teller, 980_000);
         crash(teller);
         teller.reboot();
         mid_tile(teller);
         crash(teller);
     }),
+    ("a boot loop that carries its first crashes", 12, |teller| {
+        for _ in 0..14 {
+            teller.log(100);
+            teller.settle();
+            crash(teller);
+            teller.reboot();
+        }
+        mid_tile(teller);
+    }),
 ];
 
 /// The devices on which each scene is played.
-fn devices() -> Vec<(String, Settings)> {
+fn devices(tiles: u64) -> Vec<(String, Settings)> {
     let mut devices = Vec::new();
     for block in [512, 4096, 65_536] {
         for (cache, name) in [(WriteCache::Volatile, "volatile"), (WriteCache::WriteThrough, "write-through")] {
             for zeroes in [true, false] {
-                let mut settings = Settings { blank: b'S', ..Settings::new(block, 4 * MIB) };
+                let mut settings = Settings { blank: b'S', ..Settings::new(block, tiles * MIB) };
                 settings.geometry.write_cache = cache;
                 settings.geometry.max_transfer_blocks = 128 * 1024 / block;
                 if !zeroes {
@@ -290,8 +308,8 @@ fn number(name: &str) -> Option<u64> {
 }
 
 fn stories(seed: u64) -> impl Iterator<Item = Story> {
-    SCENES.into_iter().flat_map(move |(scene, play)| {
-        devices().into_iter().enumerate().map(move |(i, (device, settings))| {
+    SCENES.into_iter().flat_map(move |(scene, tiles, play)| {
+        devices(tiles).into_iter().enumerate().map(move |(i, (device, settings))| {
             let seed = seed.wrapping_add(i as u64);
             let order = if i % 3 == 2 { Order::First } else { Order::Random(seed) };
             let settings = Settings { order, ..settings };
@@ -313,7 +331,7 @@ fn no_cut_loses_what_was_reported_durable() {
         for story in stories(seed + round * 1000) {
             let left = (wanted - cuts.min(wanted)).max(wanted / 100);
             let share = if wanted > 1_000_000 { 1_000_000 } else { wanted };
-            let variants = (share.min(left + share / 4) / 84 / story.history.len() as u64).clamp(2, 4000);
+            let variants = (share.min(left + share / 4) / 96 / story.history.len() as u64).clamp(2, 4000);
             let mut checker = Checker::new(&story, seed + round);
             checker.run(variants);
             cuts += checker.cuts;
@@ -330,7 +348,7 @@ fn no_cut_loses_what_was_reported_durable() {
 #[test]
 #[should_panic(expected = "was reported durable and is not")]
 fn a_lost_flush_is_noticed() {
-    let settings = devices()[0].1;
+    let settings = devices(4)[0].1;
     let mut teller = Teller::boot(settings, formatted(settings), 1);
     mid_tile(&mut teller);
     let mut story = teller.story("a lost flush".into());
@@ -347,7 +365,7 @@ fn a_lost_flush_is_noticed() {
 #[test]
 #[should_panic(expected = "promised bytes")]
 fn an_overwritten_line_is_noticed() {
-    let settings = devices()[0].1;
+    let settings = devices(4)[0].1;
     let mut teller = Teller::boot(settings, formatted(settings), 1);
     mid_tile(&mut teller);
     let (tile, end) = teller.acks.last().expect("an ack").end;
