@@ -1,7 +1,7 @@
 //! From a PCI function to a transport.
 //!
 //! The capability list is walked by `virtio-drivers`' `PciRoot`; where its structures lie is then checked against base
-//! address registers that the `pci` crate sized. Its `PciTransport` is not made of them: see the [crate](crate) docs.
+//! address registers that the `pci` crate sized. Its `PciTransport` is not made of them: see the [crate] docs.
 
 use core::fmt;
 
