@@ -10,7 +10,7 @@ use crate::admin::{Admin, QueuePlace};
 use crate::config::{Config, Timeouts};
 use crate::crash::{CrashController, CrashPort};
 use crate::engine::{Engine, LogRequest, Role, SpareFlag};
-use crate::event::{Cause, Event, Events, Failure, ResetReason};
+use crate::event::{Cause, Event, Events, Failure};
 use crate::identify::ControllerInfo;
 use crate::init::Phase;
 use crate::io::Io;
@@ -43,7 +43,8 @@ pub struct Controller<P: Platform> {
 }
 
 impl<P: Platform> Controller<P> {
-    /// Starts a controller whose registers are mapped and which may use the bus. Does not wait: [`poll`](Self::poll) it.
+    /// Takes up a controller whose registers are mapped and which may use the bus. Writes no register yet: [`poll`](Self::poll)
+    /// starts it, so that [`crash_controller`](Self::crash_controller) can be put in place before.
     ///
     /// # Errors
     /// Why the controller cannot be used: it is gone, needs pages or queues of other sizes, its doorbells lie outside of `registers`,
@@ -69,7 +70,7 @@ impl<P: Platform> Controller<P> {
         let crash = parts.engine(crash_role, config.crash_timeouts, crash_io).ok_or_else(no_memory)?;
         let reserve = parts.engine(reserve_role, config.crash_timeouts, reserve_io).ok_or_else(no_memory)?;
         let mut main = parts.engine(main_role, config.timeouts, main_io).ok_or_else(no_memory)?;
-        main.begin_reset(ResetReason::Start);
+        main.phase = Phase::Fresh;
         Ok(Self {
             main: Arc::new(Shared::new(main)),
             crash: Arc::new(CrashSide::new(crash, reserve)),

@@ -35,6 +35,8 @@ const MAX_SHUTDOWN_NS: u64 = 45_000_000_000;
 /// What an engine is doing.
 #[derive(Clone, Copy)]
 pub(crate) enum Phase {
+    /// The main engine before it is first polled: whoever needs the crash side can get hold of it before anything happens.
+    Fresh,
     /// The crash engine before it is needed: the controller is the main engine's.
     Dormant,
     /// Somebody enabled the controller, and it is not ready yet: it must not be disabled before it is (base 3.5.1).
@@ -71,6 +73,7 @@ impl Phase {
     /// What is being done, for [`Failure::during`].
     pub(crate) const fn name(&self) -> &'static str {
         match self {
+            Self::Fresh => "about to start",
             Self::Dormant => "waiting for a crash",
             Self::Settling { .. } => "waiting for the controller to finish starting",
             Self::Disabling { .. } => "stopping the controller",
@@ -151,6 +154,7 @@ impl<P: Platform> Engine<P> {
     pub(crate) fn drive_phase(&mut self) {
         let now = self.platform.now_ns();
         match self.phase {
+            Phase::Fresh => self.begin_reset(ResetReason::Start),
             Phase::Settling { deadline } => match self.status() {
                 None => self.die(Cause::Gone),
                 // If it never becomes ready, disabling it is all that is left to try.
