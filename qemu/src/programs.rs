@@ -30,9 +30,17 @@ impl Programs {
     /// # Errors
     /// When they do not build.
     pub fn build(release: bool) -> Result<Self> {
+        Self::build_with(KERNEL, release)
+    }
+
+    /// Builds them with another program in the kernel's place: the one of this package, which has the package's name.
+    ///
+    /// # Errors
+    /// When they do not build.
+    pub fn build_with(kernel: &str, release: bool) -> Result<Self> {
         let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
         let mut command = Command::new(cargo);
-        command.args(["build", "--package", "boot", "--package", "kernel", "--bin", LOADER, "--bin", KERNEL]);
+        command.args(["build", "--package", "boot", "--package", kernel, "--bin", LOADER, "--bin", kernel]);
         command.args(["--message-format", "json-render-diagnostics"]);
         command.args(release.then_some("--release")).current_dir(workspace());
         let output = command.stdin(Stdio::null()).stderr(Stdio::inherit()).output().context("cannot run cargo")?;
@@ -40,7 +48,7 @@ impl Programs {
             bail!("the loader and the kernel do not build");
         }
         let messages = String::from_utf8_lossy(&output.stdout);
-        Ok(Self { loader: executable(&messages, LOADER)?, kernel: executable(&messages, KERNEL)? })
+        Ok(Self { loader: executable(&messages, LOADER)?, kernel: executable(&messages, kernel)? })
     }
 
     /// Those that the environment names, and otherwise those that cargo builds: once for the whole process.

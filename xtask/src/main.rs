@@ -1,6 +1,7 @@
 //! The project's commands: `cargo xtask help` lists them.
 #![forbid(unsafe_code)]
 
+mod bench;
 mod paths;
 mod run;
 mod test;
@@ -15,6 +16,7 @@ use clap::Parser;
 #[command(name = "cargo xtask")]
 enum Command {
     Run(run::RunOptions),
+    Bench(bench::BenchOptions),
     /// Run everything that CI runs: format, house rules, lints, and all tests, also those that boot guests.
     Test,
     /// Check the house rules: arrows between packages, unsafe code, files, licences.
@@ -24,6 +26,7 @@ enum Command {
 fn main() -> ExitCode {
     let done = match Command::parse() {
         Command::Run(options) => run::run(&options),
+        Command::Bench(options) => bench::bench(&options).map(|()| ExitCode::SUCCESS),
         Command::Test => test::test().map(|()| ExitCode::SUCCESS),
         Command::Tidy => tidy::tidy().map(|()| ExitCode::SUCCESS),
     };

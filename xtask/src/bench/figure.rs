@@ -29,7 +29,8 @@ impl Figure {
         let what = words.next().context("a figure's line is empty")?.to_owned();
         let mut figure = Self { what, bytes: 0, depth: 0, operations: 0, total_ns: 0, median_ns: 0 };
         for word in words {
-            let (name, value) = word.split_once('=').with_context(|| format!("{word:?} in {line:?} is no name=number"))?;
+            let (name, value) =
+                word.split_once('=').with_context(|| format!("{word:?} in {line:?} is no name=number"))?;
             let value = value.parse().with_context(|| format!("{word:?} in {line:?} is no name=number"))?;
             match name {
                 "bytes" => figure.bytes = value,

@@ -64,7 +64,10 @@ impl Peer {
         let text = report.serial_text();
         // The guest powers off, which is no proof of anything: its last line is.
         ensure!(text.lines().any(|line| line.trim() == "peer: done"), "the Linux guest did not finish: {report}");
-        text.lines().filter_map(|line| line.trim().strip_prefix("peer: ")?.strip_prefix(node)).map(Figure::parse).collect()
+        text.lines()
+            .filter_map(|line| line.trim().strip_prefix("peer: ")?.strip_prefix(node))
+            .map(Figure::parse)
+            .collect()
     }
 }
 
@@ -82,7 +85,8 @@ fn fetch(folder: &Path, unpacked: &Path) -> Result<()> {
 
 fn newest_kernel_package() -> Result<String> {
     let find = || -> Result<Option<String>> {
-        let output = Command::new("apt-cache").args(["depends", META_PACKAGE]).output().context("cannot run apt-cache")?;
+        let output =
+            Command::new("apt-cache").args(["depends", META_PACKAGE]).output().context("cannot run apt-cache")?;
         let text = String::from_utf8_lossy(&output.stdout).into_owned();
         Ok(text.lines().find_map(|line| line.trim().strip_prefix("Depends: ")).map(str::to_owned))
     };
@@ -90,7 +94,9 @@ fn newest_kernel_package() -> Result<String> {
         return Ok(package);
     }
     run(Command::new("apt-get").arg("update"))?;
-    find()?.with_context(|| format!("apt has no {META_PACKAGE}: benchmarks need Debian's kernel package for the Linux guest"))
+    find()?.with_context(|| {
+        format!("apt has no {META_PACKAGE}: benchmarks need Debian's kernel package for the Linux guest")
+    })
 }
 
 fn build_init(workspace: &Path, folder: &Path) -> Result<PathBuf> {
