@@ -60,6 +60,7 @@
 mod controller;
 mod crash;
 mod disk;
+mod flight;
 mod geometry;
 pub mod pci;
 mod port;

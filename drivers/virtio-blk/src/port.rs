@@ -8,8 +8,9 @@ use crate::controller::{
     CHECK_NS, Controller, Failure, Health, Phase, Queues, REQUEST_QUEUE, SPARE_QUEUE, Session, Silence, Step, Timeouts,
 };
 use crate::crash::points;
+use crate::flight::{Flight, Flights};
 use crate::geometry::Limits;
-use crate::queue::{Data, QueueMemory, SLOTS, Shape, SplitQueue, Used};
+use crate::queue::{Data, QueueMemory, Shape, SplitQueue, Used};
 use crate::spec::{Features, request};
 
 /// What a disk did so far, for logs and tests.
@@ -27,23 +28,6 @@ pub struct Counters {
     pub resets: u64,
 }
 
-/// A request that was accepted and not handed back yet.
-struct Flight {
-    tag: Tag,
-    buffer: Option<DmaBuffer>,
-    deadline: Deadline,
-    /// Bytes that the device is to write, where it is known to count them right.
-    expected: u32,
-}
-
-enum Slot {
-    Free,
-    /// The device has it.
-    InFlight(Flight),
-    /// The device does not have it any more, or is dead and keeps the buffer. To be handed back.
-    Failed(Flight, Error),
-}
-
 /// One queue of a device.
 pub(crate) struct Port<P: Platform, T: Transport> {
     controller: Controller<P, T>,
@@ -53,9 +37,7 @@ pub(crate) struct Port<P: Platform, T: Transport> {
     /// The crash port's queue, which the disk sets up beside its own.
     spare: Option<QueueMemory>,
     session: Option<Session>,
-    slots: [Slot; SLOTS],
-    /// How many slots are `Failed`.
-    failed: u32,
+    flights: Flights,
     next_check: Deadline,
     /// Whether the device must be looked at before the first request: it was set up by somebody else.
     unverified: bool,
@@ -75,8 +57,7 @@ impl<P: Platform, T: Transport> Port<P, T> {
             number: REQUEST_QUEUE,
             spare,
             session: None,
-            slots: [const { Slot::Free }; SLOTS],
-            failed: 0,
+            flights: Flights::new(),
             next_check: Deadline(0),
             unverified: false,
             why: "not started",
@@ -204,9 +185,7 @@ impl<P: Platform, T: Transport> Port<P, T> {
         if self.controller.phase != Phase::Ready || !self.verify() {
             return Err(ErrorKind::NotReady.into());
         }
-        let slots = self.slots.iter().take(self.queue.shape().slots.into());
-        let free = slots.zip(0_u16..).find(|(slot, _)| matches!(slot, Slot::Free));
-        free.map(|(_, number)| number).ok_or(ErrorKind::QueueFull.into())
+        self.flights.free_slot(self.queue.shape().slots).ok_or(ErrorKind::QueueFull.into())
     }
 
     /// Makes sure, once, that a device which somebody else set up is running; starts a recovery if not.
@@ -257,9 +236,7 @@ impl<P: Platform, T: Transport> Port<P, T> {
         if self.queue.in_flight() == 0 {
             self.next_check = Deadline(now.saturating_add(CHECK_NS));
         }
-        if let Some(place) = self.slots.get_mut(usize::from(slot)) {
-            *place = Slot::InFlight(Flight { tag, buffer, deadline, expected });
-        }
+        self.flights.begin(slot, Flight { tag, buffer, deadline, expected });
         self.counters.submitted += 1;
         self.controller.platform.checkpoint(points::SUBMIT_TAKEN);
         if self.queue.submit(&self.controller.platform, slot, kind, sector, data) {
@@ -280,13 +257,12 @@ impl<P: Platform, T: Transport> Port<P, T> {
             Phase::Fresh | Phase::Resetting(_) | Phase::Configuring(_) => self.advance(),
             Phase::Dead(_) => {}
         }
-        if self.failed > 0 { self.hand_back() } else { None }
+        self.flights.hand_back()
     }
 
     fn finish(&mut self, used: Used) -> Option<Completion<DmaBuffer>> {
         self.controller.platform.checkpoint(points::COMPLETE_SEEN);
-        let slot = self.slots.get_mut(usize::from(used.slot))?;
-        let Slot::InFlight(flight) = core::mem::replace(slot, Slot::Free) else { return None };
+        let flight = self.flights.end(used.slot)?;
         self.counters.completed += 1;
         self.controller.platform.checkpoint(points::COMPLETE_TAKEN);
         if matches!(self.controller.phase, Phase::Silent(_)) {
@@ -322,7 +298,7 @@ impl<P: Platform, T: Transport> Port<P, T> {
                 return self.die(failure);
             }
         }
-        let is_late = self.is_late(now);
+        let is_late = self.flights.is_late(now);
         match (self.controller.phase, self.controller.timeouts.silence) {
             (Phase::Ready, _) if !is_late => {}
             (Phase::Silent(_), _) if !is_late => self.controller.phase = Phase::Ready,
@@ -342,11 +318,6 @@ impl<P: Platform, T: Transport> Port<P, T> {
         self.counters.notified_again += 1;
     }
 
-    /// Whether a request in flight is overdue.
-    fn is_late(&self, now: u64) -> bool {
-        self.slots.iter().any(|slot| matches!(slot, Slot::InFlight(flight) if flight.deadline.0 <= now))
-    }
-
     fn patience(&self, now: u64) -> Deadline {
         Deadline(now.saturating_add(self.controller.timeouts.patience_ns))
     }
@@ -354,7 +325,8 @@ impl<P: Platform, T: Transport> Port<P, T> {
     /// A device that answers late is slow, not dead.
     fn note_late_answer(&mut self) {
         let now = self.controller.platform.now_ns();
-        self.controller.phase = if self.is_late(now) { Phase::Silent(self.patience(now)) } else { Phase::Ready };
+        self.controller.phase =
+            if self.flights.is_late(now) { Phase::Silent(self.patience(now)) } else { Phase::Ready };
     }
 
     fn recover_because(&mut self, why: &'static str) {
@@ -380,11 +352,8 @@ impl<P: Platform, T: Transport> Port<P, T> {
         match self.controller.step(queues, |shape| queue.reset(shape)) {
             Step::Waiting => {}
             Step::Reset => {
-                let now = self.controller.platform.now_ns();
-                self.fail_all(|flight| match flight.deadline.0 <= now {
-                    true => ErrorKind::TimedOut.into(),
-                    false => ErrorKind::Aborted.into(),
-                });
+                self.flights.abort(self.controller.platform.now_ns());
+                self.queue.forget();
                 if let Phase::Dead(failure) = self.controller.phase {
                     self.why = failure.why;
                 }
@@ -394,35 +363,9 @@ impl<P: Platform, T: Transport> Port<P, T> {
         }
     }
 
-    /// The device may still use the buffers: they are never handed back.
     fn die(&mut self, failure: Failure) {
         self.why = failure.why;
-        for slot in &mut self.slots {
-            if let Slot::InFlight(flight) = slot {
-                flight.buffer = None;
-            }
-        }
-        self.fail_all(|_| failure.error);
-    }
-
-    fn fail_all(&mut self, error: impl Fn(&Flight) -> Error) {
-        for slot in &mut self.slots {
-            match core::mem::replace(slot, Slot::Free) {
-                Slot::InFlight(flight) => {
-                    let error = error(&flight);
-                    *slot = Slot::Failed(flight, error);
-                    self.failed += 1;
-                }
-                other => *slot = other,
-            }
-        }
+        self.flights.give_up(failure.error);
         self.queue.forget();
-    }
-
-    fn hand_back(&mut self) -> Option<Completion<DmaBuffer>> {
-        let slot = self.slots.iter_mut().find(|slot| matches!(slot, Slot::Failed(..)))?;
-        let Slot::Failed(flight, error) = core::mem::replace(slot, Slot::Free) else { return None };
-        self.failed -= 1;
-        Some(Completion { tag: flight.tag, result: Err(error), buffer: flight.buffer })
     }
 }
