@@ -1,8 +1,8 @@
 //! What a record costs, beside formatting its line and beside two published rings.
 //!
-//! Every subject formats the same line and keeps the newest 8192 of them, the oldest going first. They are measured in turn, round
-//! after round, and the first quartile of the rounds is what counts, so that whatever else the machine does hits all alike,
-//! and does not hit what counts.
+//! Every subject formats the same line and keeps the newest 8192 of them, the oldest going first. They are measured
+//! in turn, round after round, and the first quartile of the rounds is what counts, so that whatever else the machine
+//! does hits all alike, and does not hit what counts.
 //! `cargo bench -p blockconsole --bench ring [-- ROUNDS]`
 
 use arrayvec::ArrayString;
@@ -122,7 +122,8 @@ fn first_quartile(mut values: Vec<f64>) -> f64 {
 }
 
 fn main() {
-    // Cargo passes `--bench`; a number is the number of rounds. Under `cargo test` there are no arguments: one round will do.
+    // Cargo passes `--bench`; a number is the number of rounds. Under `cargo test` there are no arguments: one round
+    // will do.
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let wanted = arguments.iter().find_map(|argument| argument.parse().ok());
     let rounds: usize = wanted.unwrap_or(if arguments.is_empty() { 1 } else { 201 });

@@ -1,9 +1,9 @@
 //! A record as its line of text: `[    1.234567] LEVEL target: message`.
 //!
 //! Time is in seconds since the kernel's start, to the microsecond; the level is padded to five columns. A line is
-//! one line whatever the record says: control characters become `\n`, `\r`, `\t`, or `\x` and two hex digits (C0, DEL and C1
-//! alike, by code point). A backslash stays a backslash, so that the usual line is as it was logged; escapes can
-//! therefore not be undone with certainty. A truncated text ends in `…[truncated]`.
+//! one line whatever the record says: control characters become `\n`, `\r`, `\t`, or `\x` and two hex digits (C0, DEL
+//! and C1 alike, by code point). A backslash stays a backslash, so that the usual line is as it was logged; escapes
+//! can therefore not be undone with certainty. A truncated text ends in `…[truncated]`.
 
 use crate::ring::{MAX_TARGET, MAX_TEXT, Record};
 
@@ -121,7 +121,8 @@ fn copy(from: &[u8], to: &mut [u8]) -> usize {
     len
 }
 
-/// Copies what fits of what can stand in a line as it is, up to the first control character, and returns how much that was.
+/// Copies what fits of what can stand in a line as it is, up to the first control character, and returns how much
+/// that was.
 fn copy_plain(from: &[u8], to: &mut [u8]) -> usize {
     let mut len = 0;
     loop {

@@ -1,15 +1,15 @@
-//! Limits how much one call site may log, so that a storm does not drown everything else.
+//! A rate limit for each call site, so that a log storm does not drown the rest.
 //!
-//! Each call site has a token bucket: so many lines at once, and one more each interval. Lines that it has no token for are
-//! suppressed and counted, and the count is said when the site next gets through ([`Admission::AdmitAfter`]) or, if
-//! it has nothing more to say, by whoever asks [`RateLimit::take_overdue`] from time to time. So nothing vanishes
-//! silently.
+//! Each call site has a token bucket: so many lines at once, and one more each interval. Lines that it has no token
+//! for are suppressed and counted, and the count is said when the site next gets through ([`Admission::AdmitAfter`])
+//! or, if it has nothing more to say, by whoever asks [`RateLimit::take_overdue`] from time to time. So nothing
+//! vanishes silently.
 //!
-//! The table is fixed, and each of its words is an atomic that means something by itself: there is no state of several
-//! words that an NMI in the middle could find half-changed. A bucket's tokens are one word, the time at which it will be
-//! full again (the "generic cell rate algorithm"): taking a token moves that on by an interval, and there is none left
-//! when it is a whole burst ahead. A bucket that is full and has nothing to tell may be given to another site. A site that finds
-//! no bucket, because all that it might have are busy, is not limited.
+//! The table is fixed, and each of its words is an atomic that means something by itself: there is no state of
+//! several words that an NMI in the middle could find half-changed. A bucket's tokens are one word, the time at which
+//! it will be full again (the "generic cell rate algorithm"): taking a token moves that on by an interval, and there
+//! is none left when it is a whole burst ahead. A bucket that is full and has nothing to tell may be given to another
+//! site. A site that finds no bucket, because all that it might have are busy, is not limited.
 
 use core::sync::atomic::{AtomicU64, Ordering};
 
@@ -54,8 +54,8 @@ struct Bucket {
     suppressed: AtomicU64,
 }
 
-/// A number for a call site, from what the `log` facade knows of it: the address of the file's name, which is a constant of
-/// the program, and the line.
+/// A number for a call site, from what the `log` facade knows of it: the address of the file's name, which is a
+/// constant of the program, and the line.
 pub fn site(file: &'static str, line: u32) -> u64 {
     (file.as_ptr().addr() as u64) << 20 ^ u64::from(line)
 }
@@ -67,7 +67,8 @@ impl<const SITES: usize> RateLimit<SITES> {
         Self { burst_ns: interval_ns.saturating_mul(burst), interval_ns, buckets: [const { Bucket::free() }; SITES] }
     }
 
-    /// Decides about a line from this site. Takes a bounded number of steps; may be called from anywhere, an NMI included.
+    /// Decides about a line from this site. Takes a bounded number of steps; may be called from anywhere, an NMI
+    /// included.
     pub fn admit(&self, site: u64, now_ns: u64) -> Admission {
         // 0 stands for a free bucket.
         let Some(bucket) = self.bucket(site.max(1), now_ns) else { return Admission::Admit };
@@ -81,9 +82,9 @@ impl<const SITES: usize> RateLimit<SITES> {
         }
     }
 
-    /// Takes the count of one site that has been quiet for so long that its bucket is full again, and still has suppressed lines
-    /// that were not spoken of. To be called until it returns `None`, every second or so, and before the log ends with
-    /// a time that is as good as never (`u64::MAX`).
+    /// Takes the count of one site that has been quiet for so long that its bucket is full again, and still has
+    /// suppressed lines that were not spoken of. To be called until it returns `None`, every second or so, and before
+    /// the log ends with a time that is as good as never (`u64::MAX`).
     pub fn take_overdue(&self, now_ns: u64) -> Option<Overdue> {
         let quiet = self.buckets.iter().filter(|bucket| bucket.full_at.load(Ordering::Relaxed) <= now_ns);
         quiet

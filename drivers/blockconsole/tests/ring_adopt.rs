@@ -1,4 +1,4 @@
-//! A ring that is found in memory after a reset: what is whole is kept, what is not is dropped and counted, nothing is invented.
+//! A ring found in memory after a reset: whole records kept, none invented.
 
 mod ring_support;
 

@@ -1,4 +1,4 @@
-//! Many threads write and read one ring at once: no record is lost without a count, torn, or seen twice.
+//! Threads write and read one ring at once: none lost untold, torn, or seen twice.
 //!
 //! `RING_STRESS_SECONDS=60 cargo test -p blockconsole --test ring_stress` for longer than the usual three seconds.
 

@@ -1,4 +1,4 @@
-//! Rings of successive boots in one piece of memory: what one did not get onto the disk, the next one inherits.
+//! What one boot did not get onto the disk, the next one inherits.
 
 use blockconsole::Level;
 use blockconsole::ring::{self, Next, Patience, RecordBuffer, RecordHeader, Ring, RingIdentity, Tally, succeed};

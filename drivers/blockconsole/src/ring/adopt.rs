@@ -29,8 +29,8 @@ impl core::error::Error for NotAdopted {}
 
 /// A ring that a previous boot left, to be read and not written to.
 ///
-/// Nothing in the memory is trusted: a record is there if its checksum says so, for that boot, sequence number and place.
-/// The counters are only believed if they agree with the records.
+/// Nothing in the memory is trusted: a record is there if its checksum says so, for that boot, sequence number and
+/// place. The counters are only believed if they agree with the records.
 pub struct Adopted<'a> {
     ring: Ring<'a>,
     /// Sequence numbers from here to `end` are what may be there: at most two laps.
@@ -52,7 +52,8 @@ impl<'a> Adopted<'a> {
         let ring = Ring::attach(words)?;
         let begun = ring.written();
         let proven = ring.find_end(begun);
-        // Records that were begun after the last whole one are lost, but they did exist, if the counter can be believed.
+        // Records that were begun after the last whole one are lost, but they did exist, if the counter can be
+        // believed.
         let end = if ring.is_likely(begun, proven) { begun } else { proven };
         Ok(Self { ring, first: proven.saturating_sub(ring.capacity()), end })
     }
@@ -89,7 +90,8 @@ impl<'a> Adopted<'a> {
         Cursor::at(sequence)
     }
 
-    /// Takes the next record, as [`Ring::next`] does. What is not whole comes as [`Next::Lost`]: nothing is waited for, or skipped.
+    /// Takes the next record, as [`Ring::next`] does. What is not whole comes as [`Next::Lost`]: nothing is waited
+    /// for, or skipped.
     pub fn next<'b>(&self, cursor: &mut Cursor, scratch: &'b mut RecordBuffer) -> Next<'b> {
         let from = cursor.sequence();
         if from >= self.end {

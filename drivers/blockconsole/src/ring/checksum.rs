@@ -6,8 +6,8 @@ const FACTOR: u64 = 0x9e37_79b9_7f4a_7c15;
 /// Checksum of a sequence of words, seeded.
 ///
 /// Each step maps its lane one-to-one for a given word and each word one-to-one for a given lane, and so does the
-/// end. Two sequences of the same length that differ in one word therefore *always* differ in their checksum; any others,
-/// with a probability of about 2^-64 that they do not. Two lanes, of which each word goes to the older, so
+/// end. Two sequences of the same length that differ in one word therefore *always* differ in their checksum; any
+/// others, with a probability of about 2^-64 that they do not. Two lanes, of which each word goes to the older, so
 /// that two multiplications are under way at a time.
 #[derive(Clone, Copy)]
 pub(super) struct Checksum {

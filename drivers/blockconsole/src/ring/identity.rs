@@ -124,9 +124,9 @@ impl<'a> Mark<'a> {
 
     /// Notes a value, unless a greater one is there.
     ///
-    /// It goes where there is no whole value or the smaller one, so that a reset in the middle leaves the other. Two callers at a
-    /// time may spoil each other's place; what is left is then an older mark, which costs the next boot some lines
-    /// that it writes twice, and none that it leaves out.
+    /// It goes where there is no whole value or the smaller one, so that a reset in the middle leaves the other. Two
+    /// callers at a time may spoil each other's place; what is left is then an older mark, which costs the next boot
+    /// some lines that it writes twice, and none that it leaves out.
     pub(super) fn raise(&self, value: u64) {
         let [first, second] = self.values();
         if first.max(second).is_some_and(|noted| noted >= value) {

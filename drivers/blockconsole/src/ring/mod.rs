@@ -1,9 +1,10 @@
 //! The record ring: one log for all writers, read by every console.
 //!
-//! Any number of writers put records in, any number of readers take them out, each at its own pace, and no one ever waits for
-//! anyone. A writer overwrites the oldest records; a reader that was overtaken is told exactly how many it missed. A write may be
-//! interrupted at any point by one that goes on to write as well, an NMI handler included, to any depth. Nothing is allocated,
-//! nothing is `unsafe`: all shared memory is [`AtomicU64`] words, and what a word holds is never trusted.
+//! Any number of writers put records in, any number of readers take them out, each at its own pace, and no one ever
+//! waits for anyone. A writer overwrites the oldest records; a reader that was overtaken is told exactly how many it
+//! missed. A write may be interrupted at any point by one that goes on to write as well, an NMI handler included, to
+//! any depth. Nothing is allocated, nothing is `unsafe`: all shared memory is [`AtomicU64`] words, and what a word
+//! holds is never trusted.
 //!
 //! # Structure
 //! Two rings in one piece of memory (`layout.rs`), and a counter for each:
@@ -13,9 +14,9 @@
 //!   reserved ─► data    the records' time, target and text, one after the other, of any length
 //! ```
 //!
-//! The record with sequence number `s` has slot `s % slots`; its data are the words from `position` on, modulo the size of the
-//! data ring. Both counters only grow, in 64 bits, and so never come round. Sequence numbers are dense and start
-//! at 0 for each boot: what a reader missed is a difference of two numbers.
+//! The record with sequence number `s` has slot `s % slots`; its data are the words from `position` on, modulo the
+//! size of the data ring. Both counters only grow, in 64 bits, and so never come round. Sequence numbers are dense
+//! and start at 0 for each boot: what a reader missed is a difference of two numbers.
 //!
 //! # States of a slot
 //! For the record `s`, its slot's `state` word means:
@@ -29,48 +30,58 @@
 //! and once `begun > s + slots` or `reserved > position + size of the data ring`, `s` is *lost*, whatever its state.
 //!
 //! # Writing
-//! 1. The text is formatted into words on the writer's stack. Only this takes long, may panic, or may log itself; nothing is
-//!    reserved yet, so nothing is left behind.
-//! 2. `fetch_add` on `begun` gives the sequence number, `fetch_add` on `reserved` the position. From here on the record is
-//!    the writer's own: what interrupts it gets other numbers.
+//! 1. The text is formatted into words on the writer's stack. Only this takes long, may panic, or may log itself;
+//!    nothing is reserved yet, so nothing is left behind.
+//! 2. `fetch_add` on `begun` gives the sequence number, `fetch_add` on `reserved` the position. From here on the
+//!    record is the writer's own: what interrupts it gets other numbers.
 //! 3. A release fence; the data, then position, meta and checksum, by relaxed stores.
-//! 4. `state` is set to `s + 1` by compare-and-swap, unless the slot already belongs to a newer record. A failed attempt means that
-//!    a writer that is whole laps late committed just then. As many attempts can fail as there are such writers, so
-//!    a write takes a bounded number of steps: the ring is wait-free.
+//! 4. `state` is set to `s + 1` by compare-and-swap, unless the slot already belongs to a newer record. A failed
+//!    attempt means that a writer that is whole laps late committed just then. As many attempts can fail as there are
+//!    such writers, so a write takes a bounded number of steps: the ring is wait-free.
 //!
 //! # Reading
-//! 1. `s` must be less than `begun` (else there is nothing), and not a lap behind (else the reader is told how many it lost).
+//! 1. `s` must be less than `begun` (else there is nothing), and not a lap behind (else the reader is told how many
+//!    it lost).
 //! 2. `state`, by an acquire load, must be `s + 1`; then meta, position, checksum and data are copied by relaxed loads.
 //! 3. An acquire fence; if `s` is lost by now, what was copied is thrown away and counted.
 //! 4. The checksum must fit, or else the record is thrown away and counted.
 //!
 //! # Ordering
-//! | pair | writer | reader | what it is for |
-//! |---|---|---|---|
-//! | `commit` | release compare-and-swap of `state` (`writer.rs`) | acquire load of `state` (`reader.rs`) | who sees a record committed sees all of it |
-//! | `lap` | release fence between the counters and the first store (`writer.rs`) | acquire fence between the last load and the counters (`reader.rs`) | who copied a word that a newer record had already replaced sees the counter that says so |
-//! | `reuse` | release compare-and-swap of `state` (`writer.rs`) | acquire load of `state` by the *next writer* of the slot (`writer.rs`) | a finished record's stores do not land on its successor's |
-//! | `birth` | fence between erasing the identity and clearing the slots, and before the identity is written ([`Ring::create`]) | a reset | a valid identity never stands over slots that are half cleared |
+//! Four pairs, named where they stand in the code:
+//! - `commit`: the compare-and-swap of `state`, release (`writer.rs`), with a reader's load of it, acquire
+//!   (`reader.rs`). Who sees a record committed sees all of it.
+//! - `lap`: a release fence between raising the counters and the first store (`writer.rs`), with an acquire fence
+//!   between the last load and looking at the counters again (`reader.rs`). Who copied a word that a newer record had
+//!   already replaced sees the counter that says so.
+//! - `reuse`: the same compare-and-swap, with the load of `state`, acquire, by the *next writer* of the slot
+//!   (`writer.rs`). What a finished writer stored in the slot does not land on its successor's.
+//! - `birth`: fences between erasing the identity, clearing the slots, and writing the new identity
+//!   ([`Ring::create`]), with a reset. A valid identity never stands over slots that are half cleared.
 //!
 //! On x86-64 all of these cost nothing but the locked instructions, of which a write has three.
 //!
 //! # What the checksum is for
-//! The protocol alone keeps readers from mixing up two records, as long as no writer is delayed for more than a whole lap *between
-//! its own stores*. One that is (its CPU was stopped, or an interrupt logged a mebibyte) writes over newer records when it goes
-//! on. Nothing can prevent that without making somebody wait. It is found out instead: the checksum of each record covers its
-//! data, meta, position and sequence number, and is seeded with the boot's key. A damaged record is counted as lost;
-//! it is never returned. The same checksum tells the next boot what in the memory is whole.
+//! The protocol alone keeps readers from mixing up two records, as long as no writer is delayed for more than a whole
+//! lap *between its own stores*. One that is (its CPU was stopped, or an interrupt logged a mebibyte) writes over
+//! newer records when it goes on. Nothing can prevent that without making somebody wait. It is found out instead: the
+//! checksum of each record covers its data, meta, position and sequence number, and is seeded with the boot's key. A
+//! damaged record is counted as lost; it is never returned. The same checksum tells the next boot what in the memory
+//! is whole.
+//!
+//! The two counters have no checksum, being counted up by anybody at any time. Should something wild write over them,
+//! the slots still prove what is there: [`Ring::mend`] puts them right in a crash, and [`Ring::adopt`] believes them
+//! only as far as the slots bear them out.
 //!
 //! # Writers that die
-//! A record that was begun and never finished stays *begun* for ever. What its readers do is up to them ([`Patience`]): in a crash,
-//! when nothing else runs any more, they skip it with a mark. Otherwise they wait for it while the ring is not in danger of
-//! lapping them, and skip it with a mark after that.
+//! A record that was begun and never finished stays *begun* for ever. What its readers do is up to them
+//! ([`Patience`]): in a crash, when nothing else runs any more, they skip it with a mark. Otherwise they wait for it
+//! while the ring is not in danger of lapping them, and skip it with a mark after that.
 //!
 //! # After a reset
 //! The memory stays as it is over a reset that does not cut the power, and the next boot finds in it what its
-//! predecessor could not write to disk: [`Ring::adopt`] reads it, [`succeed`] has two rings take turns, so that
-//! the old one is there until the new one has taken over what matters. On hardware whose caches lose unwritten lines in a reset,
-//! the memory should be mapped write-through; lines lost nevertheless cost the records in them, and no others.
+//! predecessor could not write to disk: [`Ring::adopt`] reads it, [`succeed`] has two rings take turns, so that the
+//! old one is there until the new one has taken over what matters. On hardware whose caches lose unwritten lines in a
+//! reset, the memory should be mapped write-through; lines lost nevertheless cost the records in them, and no others.
 //!
 //! ```
 //! use blockconsole::ring::{Next, Patience, RecordBuffer, RecordHeader, Ring, RingIdentity};

@@ -32,8 +32,9 @@ impl Cursor {
 /// What a reader does at a record that was begun but is not finished.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Patience {
-    /// Come back later: its writer is at work, or was interrupted. Not for ever: once a quarter of the ring has been written
-    /// since, the writer is taken for dead and the record is skipped, before newer records are lost for its sake.
+    /// Come back later: its writer is at work, or was interrupted. Not for ever: once a quarter of the ring has been
+    /// written since, the writer is taken for dead and the record is skipped, before newer records are lost for its
+    /// sake.
     Wait,
     /// Skip it: the other processors have been stopped, nobody will finish it.
     Crash,

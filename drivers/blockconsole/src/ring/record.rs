@@ -1,8 +1,8 @@
 //! Records, and how one is laid out in words.
 //!
 //! A slot's `meta` word, from the lowest bit: text length (12 bits), target length (7), level (3), truncated (1),
-//! zero (1), CPU (16), zero (24). A record's data words: the time, then the bytes of target and text one after the other, 8 to
-//! a word, the first in the lowest bits, filled up with zeroes.
+//! zero (1), CPU (16), zero (24). A record's data words: the time, then the bytes of target and text one after the
+//! other, 8 to a word, the first in the lowest bits, filled up with zeroes.
 
 use crate::level::Level;
 use core::str;

@@ -11,9 +11,9 @@
 //! ```
 //!
 //! What the predecessor did not get onto the disk goes into the new ring first of all. There it is like anything that
-//! this boot logs: it has sequence numbers, is covered by the durable mark, and if this boot does not get it onto the disk
-//! either, then the next one inherits it again. The new ring gets its title only after that, so that a boot which ends
-//! before leaves its successor the old ring, untouched, as the newest.
+//! this boot logs: it has sequence numbers, is covered by the durable mark, and if this boot does not get it onto the
+//! disk either, then the next one inherits it again. The new ring gets its title only after that, so that a boot
+//! which ends before leaves its successor the old ring, untouched, as the newest.
 
 use super::identity::Title;
 use super::layout::Layout;
@@ -22,8 +22,8 @@ use crate::sync::AtomicU64;
 
 /// Finds the previous boot's ring in this memory, and makes a new one beside it. Best aligned to 64 bytes.
 ///
-/// If there is a previous one, `inherit` is to write what is worth keeping of it into the new one, usually a line that says what
-/// follows, and then [`Adopted::write_again`] from [`Adopted::cursor_durable`].
+/// If there is a previous one, `inherit` is to write what is worth keeping of it into the new one, usually a line
+/// that says what follows, and then [`Adopted::write_again`] from [`Adopted::cursor_durable`].
 ///
 /// # Errors
 /// If half the memory is too small for a ring.

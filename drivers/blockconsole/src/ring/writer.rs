@@ -26,10 +26,11 @@ fn store(cells: &[AtomicU64], words: &[u64]) {
 impl Ring<'_> {
     /// Writes one record, and returns its sequence number.
     ///
-    /// Takes a bounded number of steps, allocates nothing, and may be called from anywhere at any time: also from an NMI in the
-    /// middle of another call. Needs about 3 KiB of stack. Text beyond [`MAX_TEXT`](super::MAX_TEXT) bytes
-    /// is cut off and the record marked as truncated; so it is if formatting fails. The formatting is done before anything is
-    /// reserved, so that a `Display` that panics leaves no trace, and one that logs gets its record in first.
+    /// Takes a bounded number of steps, allocates nothing, and may be called from anywhere at any time: also from an
+    /// NMI in the middle of another call. Needs about 3 KiB of stack. Text beyond [`MAX_TEXT`](super::MAX_TEXT) bytes
+    /// is cut off and the record marked as truncated; so it is if formatting fails. The formatting is done before
+    /// anything is reserved, so that a `Display` that panics leaves no trace, and one that logs gets its record in
+    /// first.
     pub fn write(&self, header: RecordHeader, target: &str, text: fmt::Arguments<'_>) -> u64 {
         let mut words = ArrayVec::new();
         let mut draft = self.draft(&mut words, header.time_ns, target);
@@ -43,7 +44,8 @@ impl Ring<'_> {
         self.publish(header, draft)
     }
 
-    /// Writes a record that was read from another ring, such as an adopted one, with the time, CPU and level it has there.
+    /// Writes a record that was read from another ring, such as an adopted one, with the time, CPU and level it has
+    /// there.
     pub fn write_again(&self, record: &Record<'_>) -> u64 {
         let Record { time_ns, cpu, level, target, text, truncated, .. } = *record;
         let mut words = ArrayVec::new();

@@ -36,7 +36,8 @@ fn a_writer_that_dies_leaves_at_most_one_gap_that_is_told() {
     }
 }
 
-/// A patient reader gives a dead writer up before newer records are lost for its sake, whether the slots run out first or the data.
+/// A patient reader gives a dead writer up before newer records are lost for its sake, whether the slots run out
+/// first or the data.
 #[test]
 fn patience_ends_before_the_ring_laps_its_reader() {
     for long in [false, true] {

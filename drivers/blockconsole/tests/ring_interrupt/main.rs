@@ -1,6 +1,7 @@
-//! A write may be interrupted at any point: by other writes, by its writer's death, by a reset.
+//! Writes interrupted at any point: by other writes, by death, by a reset.
 //!
-//! The ring is compiled here over atomics that call a handler before any chosen access, so that "at any point" means each.
+//! The ring is compiled here over atomics that call a handler before any chosen access, so that "at any point" means
+//! each.
 
 #[path = "../../src/level.rs"]
 #[allow(dead_code, unreachable_pub, reason = "not all of the crate is used here")]

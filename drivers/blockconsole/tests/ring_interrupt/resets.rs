@@ -11,8 +11,8 @@ fn snapshot(memory: &[AtomicU64]) -> &'static [AtomicU64] {
     Box::leak(memory.iter().map(|word| AtomicU64::new(word.peek())).collect())
 }
 
-/// Runs the action once for each of its accesses, and hands over the memory as it was just before that access; at last, as
-/// it is in the end.
+/// Runs the action once for each of its accesses, and hands over the memory as it was just before that access; at
+/// last, as it is in the end.
 fn reset_at_each_access<T: Copy>(
     prepare: impl Fn() -> (&'static [AtomicU64], T),
     action: impl Fn(&'static [AtomicU64], T),

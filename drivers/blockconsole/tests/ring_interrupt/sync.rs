@@ -1,4 +1,4 @@
-//! Atomics that count every access of a thread, and call a handler before a chosen one: an interrupt.
+//! Atomics that call a handler before a chosen access: an interrupt.
 
 use std::cell::{Cell, RefCell};
 pub(crate) use std::sync::atomic::Ordering;

@@ -1,7 +1,7 @@
-//! The ring under a model checker: every interleaving, and every value that a relaxed load may see.
+//! The ring under a model checker: every interleaving, within bounds.
 //!
-//! Bounded by the number of preemptions (`RING_LOOM_PREEMPTIONS`), so that it takes seconds. A program of its own, as the
-//! ring's unit tests, compiled over these atomics, would run outside a model.
+//! Bounded by the number of preemptions (`RING_LOOM_PREEMPTIONS`), so that it takes seconds. A program of its own, as
+//! the ring's unit tests, compiled over these atomics, would run outside a model.
 
 #[path = "../../src/level.rs"]
 #[allow(dead_code, unreachable_pub, reason = "not all of the crate is used here")]
@@ -252,8 +252,8 @@ fn main() {
         explore(&format!("writer lapped at access {at}"), preemptions, move || late_writer(at));
         explore(&format!("writer dead at access {at}"), preemptions, move || dead_writer(at));
     }
-    // This must be able to fail. Without orders, a record is seen committed before it is there; without fences, it is seen
-    // overwritten before the counter says so.
+    // This must be able to fail. Without orders, a record is seen committed before it is there; without fences, it is
+    // seen overwritten before the counter says so.
     let broken: [(Missing, fn()); 2] = [(Missing::Orders, writer_and_reader), (Missing::Fences, lapped_reader)];
     for (missing, scenario) in broken {
         take_away(missing);

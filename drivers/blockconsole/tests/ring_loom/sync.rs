@@ -1,4 +1,4 @@
-//! The model checker's atomics, with interrupts, and orderings that can be taken away.
+//! The model checker's atomics, with interrupts and missing orderings.
 
 use loom::sync::atomic;
 pub(crate) use loom::sync::atomic::Ordering;

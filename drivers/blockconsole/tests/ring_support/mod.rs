@@ -1,4 +1,4 @@
-//! Texts that prove what they are: who wrote them, as the how-manieth, how long they are, and every byte.
+//! Texts that prove what they are: whose, which, how long, and every byte.
 #![allow(dead_code, reason = "each test program uses its own part of this")]
 
 /// A generator of numbers that look random and depend on the seed alone (SplitMix64).
