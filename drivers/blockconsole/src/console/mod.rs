@@ -94,6 +94,7 @@ use pool::Pool;
 use side::Side;
 use source::{Feed, Source};
 use tag::Kind;
+use target::FixedWords;
 use writer::Write;
 
 /// Failures without a success in between after which a console stops.
@@ -109,6 +110,7 @@ const ERASE_AT: u32 = TILE_BYTES / 2;
 pub struct Console<'a, B, const N: usize> {
     config: Config<'a>,
     cell: &'a TargetCell,
+    fixed_words: FixedWords,
     geometry: Option<Geometry>,
     phase: Phase,
     pool: Pool<B, N>,
@@ -200,6 +202,7 @@ impl<'a, B: AsRef<[u8]> + AsMut<[u8]>, const N: usize> Console<'a, B, N> {
         Self {
             config,
             cell,
+            fixed_words: FixedWords::new(&config.name, &config.place),
             geometry: None,
             phase: Phase::Idle,
             pool: Pool::new(buffers),
