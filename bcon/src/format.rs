@@ -6,7 +6,7 @@
 use crate::medium::{Blocks, Medium, Span};
 use crate::signature::{self, Contents};
 use crate::sysfs::{SysDevice, user_of};
-use crate::target::open_file;
+use crate::target::{open_file, with_len};
 use anyhow::{Context, Result, bail};
 use blockconsole::format::{HEADER_LEN, Header, TILE_BYTES, pad, tiles_in};
 use partition::{Kind, Places};
@@ -134,16 +134,11 @@ fn open_device(path: &Path, device: &SysDevice, options: &Options) -> Result<(Fi
     if device.is_read_only() {
         bail!("{shown} is read-only");
     }
-    let exclusive = File::options().read(true).write(true).custom_flags(O_EXCL).open(path);
-    match exclusive {
-        Ok(_) => {}
-        Err(error) if error.kind() == io::ErrorKind::ResourceBusy => {
-            bail!("{shown} is in use: the kernel holds it; stop what uses it first");
-        }
-        // Opened again below for the sake of one set of words for all other failures.
-        Err(_) => return open_file(path, true),
+    let opened = File::options().read(true).write(true).custom_flags(O_EXCL).open(path);
+    if opened.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::ResourceBusy) {
+        bail!("{shown} is in use: the kernel holds it; stop what uses it first");
     }
-    open_file(path, true)
+    with_len(path, opened)
 }
 
 /// The part of an image that is meant.

@@ -123,6 +123,7 @@ impl Log {
         log.kept = log.tile_line(found.newest).map_or(Kept::NONE, |line| line.kept);
         let kept: Vec<u32> = log.kept.records().iter().flat_map(|record| [record.first, record.last]).collect();
         log.take_carried(kept.into_iter());
+        log.leave_out_erased();
         Ok(log)
     }
 
@@ -246,17 +247,32 @@ impl Log {
             open.push((first, middle));
         }
         let mut runs = join(&pieces);
-        if let Some(next) = runs.first_mut().filter(|run| run.first == newest + 1 && self.is_erased(run.first)) {
-            next.first += 1;
-        }
-        runs.retain(|run| !run.is_empty());
         runs.sort_by_key(|run| std::cmp::Reverse(self.found.newest_round.wrapping_sub(run.round)));
         runs.push(Run { first: 0, end: newest + 1, round: self.found.newest_round });
         runs
     }
 
-    /// Whether a tile is erased but for its first block, as the one after the newest is before it is needed. What that block
-    /// still has is a few lines with nothing after them.
+    /// Leaves out the tile that comes next, if it is erased but for its first block: so it is before it is needed, and
+    /// what that block still has is a few lines with nothing after them.
+    fn leave_out_erased(&mut self) {
+        let is_carried = |tile: u32| self.carried.iter().any(|&(carried, _)| carried == tile);
+        let (mut next, mut round) = (self.found.next, self.found.next_round);
+        for _ in 0..self.carried.len() {
+            if is_carried(next) {
+                (next, round) = blockconsole::search::after(next, round, self.tiles);
+            }
+        }
+        let next = u64::from(next);
+        if next == u64::from(self.found.newest) || !self.is_erased(next) {
+            return;
+        }
+        if let Some(index) = self.runs.iter().position(|run| (run.first..run.end).contains(&next)) {
+            let Run { first, end, round } = self.runs.remove(index);
+            let around = [Run { first, end: next, round }, Run { first: next + 1, end, round }];
+            self.runs.splice(index..index, around.into_iter().filter(|run| !run.is_empty()));
+        }
+    }
+
     fn is_erased(&self, tile: u64) -> bool {
         let mut bytes = vec![0; TILE];
         self.reads.set(self.reads.get() + 1);

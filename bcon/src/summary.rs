@@ -29,8 +29,8 @@ pub struct Summary {
     pub last_time_us: Option<u64>,
     /// The newest boot's crash record.
     pub crash: Option<Crash>,
-    /// Tiles of crash records that are kept although the log wrapped.
-    pub kept: Vec<u32>,
+    /// Tiles of crash records that are kept although the log came round to them, and the boots that left them.
+    pub kept: Vec<(u32, u32)>,
     /// What is odd.
     pub notes: Vec<String>,
 }
@@ -64,7 +64,7 @@ impl Summary {
             last_started: boots.and_then(|(_, newest)| started(newest)),
             last_time_us: last_time(&log),
             crash: last_crash(&log, boots),
-            kept: log.carried().iter().map(|&(tile, _)| tile).collect(),
+            kept: kept(&log),
             notes,
         })
     }
@@ -88,6 +88,10 @@ fn last_crash(log: &Log, boots: Option<(u32, u32)>) -> Option<Crash> {
         }
         None => crash::last_from(log, log.len().saturating_sub(2), None),
     }
+}
+
+fn kept(log: &Log) -> Vec<(u32, u32)> {
+    log.carried().iter().filter_map(|&(tile, _)| Some((tile, log.tile_line(tile)?.boot))).collect()
 }
 
 /// The time of the last line that has one, among those of the newest tile.

@@ -103,10 +103,10 @@ pub fn user_of(path: &Path, metadata: &fs::Metadata) -> io::Result<Option<String
             return Ok(Some(format!("{what} is mounted on {place}")));
         }
         if swap_numbers(&swaps).any(|number| number == part.number) {
-            return Ok(Some(format!("{what} is in use as swap")));
+            return Ok(Some(format!("{what} is active swap space")));
         }
         if let Some(holder) = part.holders().first() {
-            return Ok(Some(format!("{what} is in use by {holder}")));
+            return Ok(Some(format!("{holder} is built on {what}")));
         }
     }
     Ok(None)
@@ -142,7 +142,7 @@ fn file_user(path: &Path, metadata: &fs::Metadata) -> Option<String> {
     for entry in fs::read_dir("/sys/block").into_iter().flatten().flatten() {
         let backing = fs::read_to_string(entry.path().join("loop/backing_file"));
         if backing.is_ok_and(|backing| Path::new(backing.trim_end()) == path) {
-            return Some(format!("it is in use by {}", entry.file_name().to_string_lossy()));
+            return Some(format!("{} stands on it", entry.file_name().to_string_lossy()));
         }
     }
     let (major, minor) = split_device_number(metadata.dev());

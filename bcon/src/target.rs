@@ -9,6 +9,7 @@ use blockconsole::format::{Header, TILE_BYTES, tiles_in};
 use partition::{Kind, Places};
 use std::fs::{self, File};
 use std::io::{self, Seek, SeekFrom};
+use std::os::fd::AsFd;
 use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -56,10 +57,12 @@ pub struct Console {
 
 /// Opens a device or file for reading, and finds the consoles on it.
 ///
+/// `-` is standard input; what comes through a pipe is kept in a temporary file.
+///
 /// # Errors
 /// If it cannot be opened or read, or is an image of another format than raw. That there is no console is no error.
 pub fn open(path: &Path) -> Result<Target> {
-    let (file, len) = open_file(path, false)?;
+    let (file, len) = if path == Path::new("-") { standard_input()? } else { open_file(path, false)? };
     let medium = Medium::whole(Arc::new(file), len);
     if let Some(format) = signature::image(&medium).with_context(|| format!("cannot read {}", path.display()))? {
         bail!(
@@ -192,7 +195,33 @@ pub(crate) fn open_file(path: &Path, write: bool) -> Result<(File, u64)> {
     if fs::metadata(path).is_ok_and(|metadata| !is_fit(&metadata)) {
         bail!("{shown} is neither a block device nor a regular file: name a disk, a partition, or a raw image");
     }
-    let mut file = fs::OpenOptions::new().read(true).write(write).open(path).map_err(|error| match error.kind() {
+    with_len(path, fs::OpenOptions::new().read(true).write(write).open(path))
+}
+
+/// Standard input, if it is a file or device; otherwise a file, already deleted, with all that comes from it.
+fn standard_input() -> Result<(File, u64)> {
+    let shown = Path::new("standard input");
+    let mut input = File::from(io::stdin().as_fd().try_clone_to_owned().context("cannot read standard input")?);
+    let kind = input.metadata().context("cannot look at standard input")?.file_type();
+    if kind.is_file() || kind.is_block_device() {
+        return with_len(shown, Ok(input));
+    }
+    let path = std::env::temp_dir().join(format!("bcon-{}", std::process::id()));
+    let mut file = fs::OpenOptions::new().read(true).write(true).create_new(true).open(&path);
+    // Whether or not it was made: nothing of it is to stay.
+    if file.is_ok() {
+        fs::remove_file(&path).with_context(|| format!("cannot delete {}", path.display()))?;
+    }
+    if let Ok(file) = &mut file {
+        io::copy(&mut input, file).context("cannot keep what comes from standard input in a temporary file")?;
+    }
+    with_len(&path, file)
+}
+
+/// A file or device that was opened, and its size.
+pub(crate) fn with_len(path: &Path, opened: io::Result<File>) -> Result<(File, u64)> {
+    let shown = path.display();
+    let mut file = opened.map_err(|error| match error.kind() {
         io::ErrorKind::PermissionDenied if is_device(path) => {
             anyhow::anyhow!("cannot open {shown}: permission denied; devices need root: run it with sudo")
         }

@@ -177,7 +177,8 @@ fn carried_crash_records_come_first_and_lines_go_on_around_them() {
     let path = folder.file("disk.img");
     let list: serde_json::Value =
         serde_json::from_str(&bcon_ok(0, ["list".as_ref(), path.as_os_str(), "--output=json".as_ref()])).unwrap();
-    assert_eq!(list[0]["kept_tiles"], serde_json::json!([1]));
+    assert_eq!((&list[0]["kept_tiles"], &list[0]["kept_boots"]), (&serde_json::json!([1]), &serde_json::json!([1])));
+    assert!(bcon_ok(0, ["list".as_ref(), path.as_os_str()]).contains(" 1,2 "));
     maker.kept = vec![];
     maker.boot();
     assert!(cat(&folder, &maker) == maker.expected());
@@ -202,6 +203,24 @@ fn a_console_in_a_partition_or_a_file_of_one_is_found() {
         assert_eq!(bcon(["cat".as_ref(), path.as_os_str(), "--partition=2".as_ref()]).status.code(), Some(3));
         assert!(bcon_ok(0, ["list".as_ref(), path.as_os_str()]).contains("disk.img partition 1  0badcafe"));
     }
+}
+
+#[test]
+fn standard_input_may_be_a_file_or_a_pipe() {
+    use std::process::{Command, Stdio};
+    let folder = Folder::new("stdin");
+    let mut maker = Maker::new(Writer::Ours, 4, 512);
+    maker.boot();
+    maker.lines(0..30_000);
+    let path = folder.write("disk.img", &maker.bytes);
+    let mut cat = Command::new("cat").arg(&path).stdout(Stdio::piped()).spawn().unwrap();
+    let pipe = Stdio::from(cat.stdout.take().unwrap());
+    for input in [Stdio::from(std::fs::File::open(&path).unwrap()), pipe] {
+        let output = Command::new(env!("CARGO_BIN_EXE_bcon")).args(["cat", "-"]).stdin(input).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        assert!(output.stdout == maker.expected().as_bytes());
+    }
+    assert!(cat.wait().unwrap().success());
 }
 
 #[test]

@@ -89,11 +89,6 @@ fn table(summaries: &[Summary], out: &mut dyn Write) -> io::Result<()> {
 }
 
 fn row(summary: &Summary) -> [String; HEAD.len()] {
-    let boots = match summary.boots {
-        Some((oldest, newest)) if oldest == newest => newest.to_string(),
-        Some((oldest, newest)) => format!("{oldest}-{newest}"),
-        None => "-".to_owned(),
-    };
     let last = match (&summary.last_started, summary.last_time_us) {
         (Some(started), Some(time)) => format!("{started} +{}", seconds(time)),
         (None, Some(time)) => format!("+{}", seconds(time)),
@@ -104,10 +99,19 @@ fn row(summary: &Summary) -> [String; HEAD.len()] {
         format!("{:08x}", summary.uuid),
         summary.round.to_string(),
         format!("{}/{} MiB", summary.used, summary.tiles),
-        boots,
+        boots(summary),
         last,
         summary.end(),
     ]
+}
+
+/// The boots in the log: those whose crash records are kept, and then a range.
+fn boots(summary: &Summary) -> String {
+    let Some((oldest, newest)) = summary.boots else { return "-".to_owned() };
+    let mut boots: Vec<String> = summary.kept.iter().map(|(_, boot)| boot.to_string()).collect();
+    boots.dedup();
+    boots.push(if oldest == newest { newest.to_string() } else { format!("{oldest}-{newest}") });
+    boots.join(",")
 }
 
 fn seconds(time_us: u64) -> String {
@@ -134,7 +138,8 @@ fn to_json(summary: &Summary) -> Value {
         "last_started": summary.last_started,
         "last_time": summary.last_time_us.map(|time| time as f64 / 1e6),
         "last_crash": crash,
-        "kept_tiles": summary.kept,
+        "kept_tiles": summary.kept.iter().map(|(tile, _)| tile).collect::<Vec<_>>(),
+        "kept_boots": summary.kept.iter().map(|(_, boot)| boot).collect::<Vec<_>>(),
         "notes": summary.notes,
     })
 }
