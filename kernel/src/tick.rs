@@ -1,6 +1,6 @@
 //! The timer tick: writes out logs, and notices when the program hangs.
 //!
-//! Every 10 ms the local APIC interrupts whatever runs. The handler has a stack of its own, saves the SSE state, takes locks
+//! 10 ms after the last one ended, the local APIC interrupts whatever runs. The handler has a stack of its own, saves the SSE state, takes locks
 //! only if they are free, and allocates nothing. It also gives a virtual machine's watchdog new time, so that a
 //! processor that no interrupt reaches any more gets a non-maskable one, or a reset.
 
@@ -13,7 +13,7 @@ use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use platform::Platform;
 use spin::Once;
 
-/// Time from tick to tick.
+/// Time from the end of a tick to the next one.
 pub const PERIOD_NS: u64 = 10_000_000;
 /// How long the serial port may send in a tick.
 const SERIAL_NS: u64 = PERIOD_NS / 10;
@@ -47,14 +47,15 @@ pub fn start(hang_ms: u64, use_watchdog: bool) -> bool {
     let apic = APIC.call_once(|| unsafe { LocalApic::enable(window) });
     HANG_NS.store(hang_ms.saturating_mul(1_000_000), Ordering::Relaxed);
     SEEN_AT.store(clock::now_ns(), Ordering::Relaxed);
+    RUNNING.store(true, Ordering::Relaxed);
     if !apic.start_tick(PERIOD_NS) {
+        RUNNING.store(false, Ordering::Relaxed);
         return false;
     }
     if use_watchdog {
         watchdog::start(WATCHDOG_SECONDS);
     }
     WATCHDOG.store(use_watchdog, Ordering::Relaxed);
-    RUNNING.store(true, Ordering::Relaxed);
     cpu::enable_interrupts();
     true
 }
@@ -114,6 +115,11 @@ pub fn on_interrupt(frame: &Frame) {
     }
     consoles::pump_from_tick();
     serial_log::pump_for(SERIAL_NS);
+    if let Some(apic) = APIC.get()
+        && is_running()
+    {
+        apic.next_tick();
+    }
 }
 
 fn look_for_life(now: u64, frame: &Frame) {

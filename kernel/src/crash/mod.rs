@@ -133,9 +133,9 @@ fn on_nmi(frame: &Frame) {
 /// Takes the next level's stack, and crashes on it.
 fn enter(cause: Cause, frame: &Frame) -> ! {
     cpu::disable_interrupts();
+    single_step::stop();
     let time_ns = clock::now_ns();
     let level = LEVEL.fetch_add(1, Ordering::SeqCst);
-    single_step::stop();
     checkpoint::enter_crash(level);
     let (Some(scene), Some(stack)) = (SCENES.0.get(level), stacks::CRASH.get(level)) else {
         exit::end(Ending::CrashNotDurable, action());

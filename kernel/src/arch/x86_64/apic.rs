@@ -1,6 +1,7 @@
 //! The local interrupt controller: the periodic tick, and nothing else.
 
 use super::{clock, cpu, port};
+use core::sync::atomic::{AtomicU32, Ordering};
 use platform::Registers;
 use x86_64::registers::model_specific::Msr;
 
@@ -34,7 +35,6 @@ mod register {
     pub(super) const DIVIDE: usize = 0x3E0;
 }
 const SOFTWARE_ENABLE: u32 = 1 << 8;
-const PERIODIC: u32 = 1 << 17;
 const MASKED: u32 = 1 << 16;
 /// Interrupt command: deliver a non-maskable interrupt, physical destination.
 const SEND_NMI: u32 = 1 << 14 | 0b100 << 8;
@@ -49,6 +49,8 @@ const PATIENCE: u32 = 10_000_000;
 pub struct LocalApic<R> {
     /// `None` in x2APIC mode.
     window: Option<R>,
+    /// What the timer counts down from to the next tick.
+    count: AtomicU32,
 }
 
 /// Where the registers are, if the firmware has left them in memory; [`WINDOW`] bytes. `None` in x2APIC mode, where
@@ -72,14 +74,15 @@ impl<R: Registers> LocalApic<R> {
             let value = base.read();
             base.write(value | BASE_ENABLE);
         }
-        let apic = Self { window };
+        let apic = Self { window, count: AtomicU32::new(0) };
         apic.write(register::TASK_PRIORITY, 0);
         apic.write(register::LINT0, MASKED);
         apic.write(register::SPURIOUS, SOFTWARE_ENABLE | u32::from(SPURIOUS_VECTOR));
         apic
     }
 
-    /// Starts the tick: [`TICK_VECTOR`] every `period_ns` nanoseconds. Returns `false` when the timer does not count.
+    /// Starts the tick: [`TICK_VECTOR`] once in `period_ns` nanoseconds, and again so long after each
+    /// [`next_tick`](Self::next_tick). Returns `false` when the timer does not count.
     pub fn start_tick(&self, period_ns: u64) -> bool {
         self.write(register::DIVIDE, DIVIDE_BY_16);
         self.write(register::TIMER, MASKED);
@@ -98,9 +101,16 @@ impl<R: Registers> LocalApic<R> {
             self.stop_tick();
             return false;
         };
-        self.write(register::TIMER, PERIODIC | u32::from(TICK_VECTOR));
-        self.write(register::INITIAL_COUNT, count);
+        self.count.store(count, Ordering::Relaxed);
+        self.write(register::TIMER, u32::from(TICK_VECTOR));
+        self.next_tick();
         true
+    }
+
+    /// Lets the next tick come a period from now. Counting from the end of a tick's work, what was interrupted gets its
+    /// time even if that work takes longer than a period.
+    pub fn next_tick(&self) {
+        self.write(register::INITIAL_COUNT, self.count.load(Ordering::Relaxed));
     }
 
     /// Stops the tick.
