@@ -1,7 +1,11 @@
 //! Follows a log that is being written: new lines as they come, across tiles, wraps and boots, none of them twice.
 //!
-//! A block is written once. So there is new text where the last look found zeroes; and when the next tile has the header
-//! that it must have, the log has gone on there, be it because this tile is full or because the machine booted anew.
+//! New text stands where the last look found zeroes, or a pad: a padded block may be written again with more text in the
+//! pad's place. And when the next tile has the header that it must have, the log has gone on there, be it because this
+//! tile is full or because the machine booted anew.
+//!
+//! What is being written while it is read may come out as a mixture of old and new bytes. So new text counts only when two
+//! reads agree on it.
 
 use crate::lines::{Course, Line};
 use crate::log::{Log, TILE, tile_line_in};
@@ -22,9 +26,11 @@ pub struct Follow {
     log: Log,
     tile: u32,
     round: u32,
-    /// Bytes of the tile that were taken.
+    /// Bytes of the tile that were taken: up to the pad, where there is one at the end of what is written.
     taken: usize,
     buffer: Vec<u8>,
+    /// The second read.
+    again: Vec<u8>,
     /// The beginning of a line that has no end yet.
     held: Vec<u8>,
     course: Course,
@@ -47,8 +53,9 @@ impl Follow {
         let position = log.position(index);
         let (tile, round) =
             position.map_or((log.found.newest, log.found.newest_round), |position| (position.tile, position.round));
-        let (console, buffer, held, course) = (console.clone(), vec![0; TILE], vec![], Course::default());
-        Self { console, log, tile, round, taken: 0, buffer, held, course }
+        let (console, held, course) = (console.clone(), vec![], Course::default());
+        let (buffer, again) = (vec![0; TILE], vec![0; TILE]);
+        Self { console, log, tile, round, taken: 0, buffer, again, held, course }
     }
 
     /// The log, as it was when it was opened.
@@ -114,20 +121,43 @@ impl Follow {
         if self.taken >= TILE {
             return Ok(false);
         }
-        let mut sector = [0; SECTOR];
-        self.read(self.tile, self.taken, &mut sector)?;
-        if sector[SECTOR - 1] == 0 && !final_ {
-            return Ok(false);
-        }
         let mut buffer = std::mem::take(&mut self.buffer);
-        let read = self.read(self.tile, self.taken, &mut buffer[self.taken..]);
-        let end = if final_ { TILE } else { written_end(&buffer, self.taken) };
-        let taken = read.and_then(|()| self.take_text(&mut buffer[..end], take));
+        let taken = self.read_new(final_, &mut buffer).and_then(|end| {
+            if end > self.taken {
+                self.take_text(&mut buffer[..end], take)?;
+            }
+            Ok(end)
+        });
         self.buffer = buffer;
-        taken?;
+        let end = taken?;
         let found = end > self.taken;
-        self.taken = end;
+        self.taken = end.max(self.taken);
         Ok(found)
+    }
+
+    /// Reads what is new, and returns where it ends.
+    fn read_new(&mut self, final_: bool, buffer: &mut [u8]) -> Result<usize> {
+        let first = self.taken / SECTOR * SECTOR;
+        if final_ {
+            self.read(self.tile, first, &mut buffer[first..])?;
+            return Ok(TILE);
+        }
+        // Most looks find nothing, and cost no more than this.
+        let mut sectors = [0; 2 * SECTOR];
+        let probe = (TILE - first).min(sectors.len());
+        self.read(self.tile, first, &mut sectors[..probe])?;
+        buffer[first..first + probe].copy_from_slice(&sectors[..probe]);
+        if text_end(&buffer[..first + probe], self.taken) <= self.taken {
+            return Ok(self.taken);
+        }
+        self.read(self.tile, first, &mut buffer[first..])?;
+        let end = text_end(buffer, self.taken);
+        let mut again = std::mem::take(&mut self.again);
+        let read = self.read(self.tile, first, &mut again[first..end]);
+        let agree = buffer[first..end] == again[first..end];
+        self.again = again;
+        read?;
+        Ok(if agree { end } else { self.taken })
     }
 
     fn take_text(&mut self, tile: &mut [u8], take: &mut impl FnMut(&Line<'_>) -> Result<()>) -> Result<()> {
@@ -165,14 +195,50 @@ impl Follow {
     }
 }
 
-/// The end of what was written from a sector on. Trailing spaces are left for the next look: they may be the beginning of a pad.
-fn written_end(tile: &[u8], taken: usize) -> usize {
-    let mut end = taken;
+/// The end of the text that was written behind `taken`: before the pad that it ends with, if there is one.
+fn text_end(tile: &[u8], taken: usize) -> usize {
+    let mut end = taken / SECTOR * SECTOR;
     while tile.get(end + SECTOR - 1).is_some_and(|&last| last != 0) {
         end += SECTOR;
     }
-    while end > taken && tile.get(end - 1) == Some(&b' ') {
-        end -= SECTOR;
+    let text = tile.get(taken..end).unwrap_or_default();
+    let spaces_from = |text: &[u8]| text.iter().rposition(|&byte| byte != b' ').map_or(0, |last| last + 1);
+    let Some(before) = text.strip_suffix(b"\n") else {
+        // Without its newline it may be the beginning of a pad.
+        return taken + spaces_from(text);
+    };
+    let padded = spaces_from(before);
+    let is_pad = padded < before.len() || padded == 0 || before.ends_with(b"\n");
+    if is_pad { taken + padded } else { end.max(taken) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn text_ends_before_its_pad() {
+        let sector = |text: &str| {
+            let mut sector = format!("{text:511}\n").into_bytes();
+            assert_eq!(sector.len(), SECTOR);
+            sector.resize(2 * SECTOR, 0);
+            sector
+        };
+        assert_eq!(text_end(&sector("one\ntwo\n"), 0), 8);
+        assert_eq!(text_end(&sector("one\ntwo\n"), 4), 8);
+        assert_eq!(text_end(&sector("one\ntwo\n"), 8), 8, "nothing new");
+        let full = "x".repeat(511);
+        assert_eq!(text_end(&sector(&full), 0), 512, "a line that ends with the sector");
+        let pad_of_one = format!("{}\n", "x".repeat(510));
+        assert_eq!(text_end(&sector(&pad_of_one), 0), 511);
+        assert_eq!(text_end(&sector(&pad_of_one), 511), 511, "nothing new");
+        assert_eq!(text_end(&[0; 1024], 0), 0);
+        // Two sectors of a larger block: the pad is whole only with its newline.
+        let mut block = format!("{:512}", "one\n").into_bytes();
+        block.resize(2 * SECTOR, 0);
+        assert_eq!(text_end(&block, 0), 4);
+        block[SECTOR..].copy_from_slice(format!("{:511}\n", "").as_bytes());
+        assert_eq!(text_end(&block, 0), 4);
+        assert_eq!(text_end(&block, 4), 4);
     }
-    end
 }

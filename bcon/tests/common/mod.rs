@@ -216,6 +216,13 @@ impl Maker {
         }
     }
 
+    /// Pads, but goes on in the pad's place afterwards, as a console does that has more text for the block.
+    pub fn pad_for_now(&mut self) {
+        let at = self.at;
+        self.pad();
+        self.at = at;
+    }
+
     /// Fills lines in until so many bytes are left in the tile.
     pub fn fill_to(&mut self, left: usize) {
         while TILE - self.at > left + 200 {
