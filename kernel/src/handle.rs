@@ -25,6 +25,8 @@ pub struct Kernel {
     pub previous: Option<Previous>,
     identity: RingIdentity,
     config: devices::pci::Config,
+    /// The firmware's byte code.
+    firmware: &'static [u8],
     plan: Option<Plan>,
 }
 
@@ -40,9 +42,10 @@ impl Kernel {
         words: CommandLine<'static>,
         identity: RingIdentity,
         config: devices::pci::Config,
+        firmware: &'static [u8],
         previous: Option<Previous>,
     ) -> Self {
-        Self { words, previous, identity, config, plan: None }
+        Self { words, previous, identity, config, firmware, plan: None }
     }
 
     /// Looks for disks, and for consoles on them. Waits until each has come up, for a few seconds at most: those that are
@@ -55,7 +58,7 @@ impl Kernel {
         self.arm_crash();
         let mut numbers = Numbers::default();
         let mut starting = find::start_pci(&self.config, &mut numbers);
-        starting.extend(find::start_mmio(self.words.mmio_devices(), &mut numbers));
+        starting.extend(find::start_mmio(self.words.mmio_devices(), self.firmware, &mut numbers));
         consoles::add(starting);
         consoles::settle(clock::now_ns().saturating_add(SETTLE_NS));
         self.plan = self.plan.map(Plan::from_now);

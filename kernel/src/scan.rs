@@ -14,9 +14,13 @@ use core::fmt;
 use log::warn;
 use partition::Places;
 use platform::{DmaBuffer, Platform};
+use spin::Mutex;
 
 /// Bytes that are read at a time.
 const PIECE: usize = 64 << 10;
+
+/// What disks are read through, one after the other.
+static BUFFER: Mutex<Option<DmaBuffer>> = Mutex::new(None);
 
 /// The places on a disk that carry a console's header, and what to call them. `idle` is called while the disk is waited for.
 pub(crate) fn find_consoles(
@@ -26,7 +30,8 @@ pub(crate) fn find_consoles(
     idle: impl FnMut(),
 ) -> Vec<(Name, Place)> {
     let block_size = disk.geometry().block_size;
-    let Some(buffer) = Machine.allocate_dma(PIECE, platform::dma::PAGE_SIZE) else {
+    let kept = BUFFER.lock().take();
+    let Some(buffer) = kept.or_else(|| Machine.allocate_dma(PIECE, platform::dma::PAGE_SIZE)) else {
         warn!("{name}: not enough memory to look for consoles");
         return Vec::new();
     };
@@ -37,6 +42,8 @@ pub(crate) fn find_consoles(
     search(&mut reader, &mut vec![0; PIECE], &mut places, name, Some(settings), &mut |problem| {
         warn!("{name}: {problem}")
     });
+    // `None` if the disk died with it.
+    *BUFFER.lock() = reader.into_buffer();
     places.iter().filter_map(|found| Some((name.partition(found.partition), place(block_size, &found)?))).collect()
 }
 

@@ -44,11 +44,11 @@ impl Start {
         let (identity, previous) = start_log(&words, loader_log);
         report(&words, &memory, clock_source, &identity);
         report_previous(previous.as_ref());
-        let config = find_firmware(boot_info);
+        let (config, firmware) = find_firmware(boot_info);
         if !tick::start(words.hang_ms, words.watchdog) {
             warn!("no timer for the tick: the log is written out only when the program yields");
         }
-        Kernel::new(words, identity, config, previous)
+        Kernel::new(words, identity, config, firmware, previous)
     }
 }
 
@@ -107,10 +107,11 @@ fn report_previous(previous: Option<&Previous>) {
     }
 }
 
-/// What the firmware's tables say: how to reach configuration space, and how to switch off.
-fn find_firmware(boot_info: &BootInfo) -> devices::pci::Config {
-    let root = boot_info.rsdp_addr.into_option().or_else(|| acpi::search_root_pointer(&FirmwareMemory));
-    let tables = root.and_then(|root| acpi::Tables::find(&FirmwareMemory, root));
+/// What the firmware's tables say: how to reach configuration space, how to switch off, and its byte code.
+fn find_firmware(boot_info: &BootInfo) -> (devices::pci::Config, &'static [u8]) {
+    static MEMORY: FirmwareMemory = FirmwareMemory;
+    let root = boot_info.rsdp_addr.into_option().or_else(|| acpi::search_root_pointer(&MEMORY));
+    let tables = root.and_then(|root| acpi::Tables::find(&MEMORY, root));
     match &tables {
         Some(tables) => {
             if let Some((control, value)) = tables.power_off() {
@@ -119,7 +120,8 @@ fn find_firmware(boot_info: &BootInfo) -> devices::pci::Config {
         }
         None => info!("no ACPI tables"),
     }
-    devices::pci::Config::new(tables.as_ref())
+    let program = tables.as_ref().and_then(acpi::Tables::program).unwrap_or_default();
+    (devices::pci::Config::new(tables.as_ref()), program)
 }
 
 /// Bytes as hexadecimal digits.

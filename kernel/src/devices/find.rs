@@ -194,9 +194,13 @@ fn watch_virtio(
     Some(Starting::Virtio { number, disk, station, early })
 }
 
-/// Starts the devices that the command line names, as virtual machines without PCI do.
-pub fn start_mmio<'a>(words: impl Iterator<Item = &'a str>, numbers: &mut Numbers) -> Vec<Starting> {
-    words.filter_map(MmioPlace::parse).filter_map(|place| start_one_mmio(place, numbers)).collect()
+/// Starts the devices that the command line names, or else the firmware's byte code, as virtual machines without PCI do.
+pub fn start_mmio<'a>(words: impl Iterator<Item = &'a str>, firmware: &[u8], numbers: &mut Numbers) -> Vec<Starting> {
+    let mut places: Vec<_> = words.filter_map(MmioPlace::parse).collect();
+    if places.is_empty() {
+        places.extend(MmioPlace::find_all(firmware));
+    }
+    places.into_iter().filter_map(|place| start_one_mmio(place, numbers)).collect()
 }
 
 fn start_one_mmio(place: MmioPlace, numbers: &mut Numbers) -> Option<Starting> {

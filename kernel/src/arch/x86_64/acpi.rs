@@ -79,12 +79,16 @@ impl<'m, M: Memory + ?Sized> Tables<'m, M> {
         })
     }
 
+    /// The firmware's byte code, which declares the devices that nothing else does (ACPI 6.5, 5.2.11.1).
+    pub fn program(&self) -> Option<&'m [u8]> {
+        table(self.memory, number(self.table(b"FACP")?, 40, 4)?)
+    }
+
     /// The port and the value that switch the machine off: PM1a control (ACPI 6.5, 5.2.9) with the sleep type of state S5.
     pub fn power_off(&self) -> Option<(u16, u16)> {
         let fixed = self.table(b"FACP")?;
         let control = u16::try_from(number(fixed, 64, 4)?).ok().filter(|&port| port != 0)?;
-        let program = table(self.memory, number(fixed, 40, 4)?)?;
-        let sleep_type = sleep_type_5(program)?;
+        let sleep_type = sleep_type_5(self.program()?)?;
         Some((control, u16::from(sleep_type & 7) << 10 | SLEEP_ENABLE))
     }
 }
