@@ -1,0 +1,121 @@
+//! NVMe controllers of every shape are consoles like any other.
+#![forbid(unsafe_code)]
+
+use std::fs;
+
+use qemu::{Guest, Kind, Outcome};
+use tests::oracle::crash_record;
+use tests::recipe::{make_console, noise};
+use tests::{Scene, bcon_lines};
+
+const LINES: usize = 5000;
+
+fn numbered(lines: &[String]) -> usize {
+    lines.iter().filter(|line| line.contains(" of 5000 ")).count()
+}
+
+/// Logs many lines to a controller with these properties, then crashes, and finds both.
+fn takes_lines_and_a_crash(properties: &[&str]) -> Scene {
+    let mut scene = Scene::with_consoles(&[Kind::Nvme]);
+    scene.disk(0).properties = properties.iter().map(|property| (*property).to_owned()).collect();
+    scene.run(&format!("app=lines:{LINES} serial=off"), Outcome::Finished);
+    let report = scene.run_crash("crash=page-fault");
+    let lines = scene.lines(0);
+    assert_eq!(numbered(&lines), LINES, "{properties:?}");
+    assert!(crash_record(&lines).unwrap().is_some(), "{properties:?}: {report}");
+    scene
+}
+
+#[test]
+fn one_queue_pair() {
+    let scene = takes_lines_and_a_crash(&["max_ioqpairs=1"]);
+    assert!(scene.lines(0).iter().any(|line| line.contains("no queue pair to spare")));
+}
+
+#[test]
+fn small_transfers_and_no_limit() {
+    takes_lines_and_a_crash(&["mdts=3"]);
+    takes_lines_and_a_crash(&["mdts=0"]);
+}
+
+#[test]
+fn no_write_cache() {
+    takes_lines_and_a_crash(&["write-cache=off"]);
+}
+
+#[test]
+fn other_identity_and_interrupts() {
+    takes_lines_and_a_crash(&["use-intel-id=on", "msix_qsize=1"]);
+}
+
+#[test]
+fn two_controllers() {
+    let mut scene = Scene::with_consoles(&[Kind::Nvme, Kind::Nvme]);
+    scene.disk(1).properties = vec!["max_ioqpairs=1".to_owned()];
+    scene.run(&format!("app=lines:{LINES} serial=off"), Outcome::Finished);
+    scene.run_crash("crash=null-write");
+    for disk in 0..2 {
+        let lines = scene.lines(disk);
+        assert_eq!(numbered(&lines), LINES);
+        assert!(crash_record(&lines).unwrap().is_some());
+    }
+}
+
+/// A namespace of one controller, by its QEMU properties.
+struct Namespace {
+    name: &'static str,
+    properties: &'static str,
+}
+
+/// Adds a controller with these namespaces, whose images are files of the scene.
+fn add_namespaces(guest: &mut Guest, scene: &Scene, namespaces: &[Namespace]) {
+    let mut add = |option: &str, value: String| guest.arguments.extend([option.into(), value.into()]);
+    add("-device", "nvme,id=shared,serial=shared".to_owned());
+    for Namespace { name, properties } in namespaces {
+        let path = scene.path(name);
+        add("-blockdev", format!("driver=raw,node-name={name},file.driver=file,file.filename={}", path.display()));
+        add("-device", format!("nvme-ns,bus=shared,drive={name},{properties}"));
+    }
+}
+
+#[test]
+fn several_namespaces_and_what_must_not_be_written_stays_as_it_is() {
+    let scene = Scene::new();
+    let namespaces = [
+        Namespace { name: "plain", properties: "nsid=1" },
+        Namespace { name: "large", properties: "nsid=3,logical_block_size=4096,physical_block_size=4096" },
+        Namespace { name: "protected", properties: "nsid=7,ms=8,pi=1" },
+        Namespace { name: "metadata", properties: "nsid=8,ms=16" },
+        Namespace { name: "zoned", properties: "nsid=9,zoned=on,zoned.zone_size=1M,zoned.max_open=4" },
+        Namespace { name: "unmarked", properties: "nsid=20" },
+    ];
+    for (number, namespace) in namespaces.iter().enumerate() {
+        let mut content = noise(8 << 20, number as u64);
+        if namespace.name != "unmarked" {
+            content.fill(0);
+            make_console(&mut content, 0x100 + number as u32);
+        }
+        fs::write(scene.path(namespace.name), content).unwrap();
+    }
+    let contents = || namespaces.iter().map(|namespace| fs::read(scene.path(namespace.name)).unwrap());
+    let before: Vec<Vec<u8>> = contents().collect();
+
+    let run = |command_line: &str, outcome| {
+        let mut guest = scene.guest(command_line);
+        add_namespaces(&mut guest, &scene, &namespaces);
+        tests::run(guest, outcome)
+    };
+    run(&format!("app=lines:{LINES}"), Outcome::Finished);
+    run("crash=panic", Outcome::Crashed { durable_everywhere: true });
+
+    for name in ["plain", "large"] {
+        let lines = bcon_lines(&scene.path(name));
+        assert_eq!(numbered(&lines), LINES, "{name}");
+        assert!(crash_record(&lines).unwrap().is_some(), "{name}");
+    }
+    for ((namespace, before), after) in namespaces.iter().zip(before).zip(contents()).skip(2) {
+        assert!(before == after, "{} was written to", namespace.name);
+    }
+    let lines = bcon_lines(&scene.path("plain"));
+    assert!(lines.iter().any(|line| line.contains("zoned namespace")), "the reason is not in the log");
+}
