@@ -12,6 +12,7 @@ use crate::medium::Medium;
 use crate::target::Console;
 use anyhow::{Result, bail};
 use blockconsole::format::{Age, HEADER_LEN, Header, TILE_BYTES, tile_start, tiles_in};
+use blockconsole::last_boot::MAX_TILES_TRIED;
 use blockconsole::marks::Mark;
 use blockconsole::search::{Answer, Found, Refusal, Search, Step};
 use blockconsole::series::Kept;
@@ -120,7 +121,7 @@ impl Log {
         let (runs, carried, reads) = (vec![], vec![], Cell::new(search.reads()));
         let mut log = Self { name, medium, tiles, found, kept: Kept::NONE, runs, block_size, carried, reads };
         log.runs = log.order();
-        log.kept = log.tile_line(found.newest).map_or(Kept::NONE, |line| line.kept);
+        log.kept = log.newest_kept();
         let kept: Vec<u32> = log.kept.records().iter().flat_map(|record| [record.first, record.last]).collect();
         log.take_carried(kept.into_iter());
         log.leave_out_erased();
@@ -226,6 +227,17 @@ impl Log {
         }
         let newest = self.found.newest_round;
         self.carried.sort_by_key(|&(tile, round)| (std::cmp::Reverse(newest.wrapping_sub(round)), tile));
+    }
+
+    /// What the newest tile says is kept. A carried tile may be newer by its header: its own line is an old one.
+    fn newest_kept(&self) -> Kept {
+        for tile in (0..=self.found.newest).rev().take(MAX_TILES_TRIED as usize) {
+            match self.tile_line(tile) {
+                Some(line) if line.round != self.found.newest_round => {}
+                line => return line.map_or(Kept::NONE, |line| line.kept),
+            }
+        }
+        Kept::NONE
     }
 
     /// Looks at headers, halving what lies between unequal ones, until each tile belongs to a run.

@@ -185,6 +185,26 @@ fn carried_crash_records_come_first_and_lines_go_on_around_them() {
 }
 
 #[test]
+fn a_carried_tile_may_be_the_last_that_was_entered() {
+    let folder = Folder::new("carriedlast");
+    let mut maker = Maker::new(Writer::Ours, 8, 512);
+    maker.boot();
+    maker.boot();
+    maker.crash(1, "panic: kept", &[]);
+    maker.kept = vec![2];
+    maker.boot();
+    while maker.round == 0 || maker.tile < Some(1) {
+        maker.lines(maker.number..maker.number + 500);
+    }
+    // The power went off between the carried tile's new header and the tile behind it.
+    maker.put_header(2, 1, 2);
+    assert!(cat(&folder, &maker) == maker.expected());
+    let path = folder.file("disk.img");
+    assert!(bcon_ok(0, ["list".as_ref(), path.as_os_str()]).contains(" 2,3 "));
+    assert_eq!(bcon_ok(0, ["tail".as_ref(), path.as_os_str(), "-n1".as_ref()]).lines().count(), 1);
+}
+
+#[test]
 fn a_console_in_a_partition_or_a_file_of_one_is_found() {
     let folder = Folder::new("partition");
     let mut maker = Maker::new(Writer::Ours, 4, 512);
