@@ -9,7 +9,7 @@
 
 use crate::arch::{clock, cpu};
 use crate::crash::stations::Station;
-use crate::devices::disk::Disk;
+use crate::devices::disk::{Disk, Name};
 use crate::devices::find::{Progress, Ready, Starting};
 use crate::devices::platform::Machine;
 use crate::{logger, scan, serial_log, tick};
@@ -50,6 +50,8 @@ pub struct Settings {
 pub struct Consoles {
     starting: Vec<Starting>,
     running: Vec<Running>,
+    /// What is known to be reachable by several controllers.
+    media: Vec<(Name, nvme::NamespaceNames)>,
     acknowledged: u64,
 }
 
@@ -63,7 +65,8 @@ struct Running {
     was_ready: bool,
 }
 
-static CONSOLES: Mutex<Consoles> = Mutex::new(Consoles { starting: Vec::new(), running: Vec::new(), acknowledged: 0 });
+static CONSOLES: Mutex<Consoles> =
+    Mutex::new(Consoles { starting: Vec::new(), running: Vec::new(), media: Vec::new(), acknowledged: 0 });
 
 /// What all consoles are told; for the crash path too, which takes no lock.
 static SETTINGS: Once<Settings> = Once::new();
@@ -220,6 +223,13 @@ impl Consoles {
     fn take_up(&mut self, ready: Ready, ring: &Ring<'_>) {
         let Some(settings) = settings() else { return };
         let Ready { name, mut disk, station } = ready;
+        let medium = disk.medium();
+        let same = self.media.iter().find(|(_, other)| medium.is_some_and(|medium| medium.is_same_medium(other)));
+        if let Some((other, _)) = same {
+            info!("{name}: left alone, as it is the same medium as {other}");
+            return;
+        }
+        self.media.extend(medium.map(|medium| (name, medium)));
         let geometry = disk.geometry();
         info!(
             "{name}: {} KiB in blocks of {}, {:?}",

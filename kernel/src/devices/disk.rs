@@ -143,6 +143,16 @@ impl BlockDevice for CrashPort {
     }
 }
 
+impl Disk {
+    /// The names of its medium, which several controllers may lead to.
+    pub fn medium(&self) -> Option<nvme::NamespaceNames> {
+        match self {
+            Self::Nvme(disk) => Some(disk.info().names),
+            Self::Virtio(_) => None,
+        }
+    }
+}
+
 impl BlockDevice for Disk {
     type Buffer = DmaBuffer;
 
