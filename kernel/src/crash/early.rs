@@ -1,4 +1,4 @@
-//! Crashes before a disk's consoles were found: the crash path then looks for them by itself.
+//! Crashes before a disk's consoles were found.
 //!
 //! While a device is being started and searched, an entry here says how to reset it. The crash path, once it is done with the consoles that
 //! were known, starts each such device anew by its crash side, searches it as the kernel would have, and writes to what it
@@ -44,7 +44,7 @@ pub struct Early {
 unsafe impl Sync for Early {}
 
 enum Way {
-    Nvme { number: usize, controller: nvme::CrashController<Machine>, port: Option<CrashPort> },
+    Nvme { number: usize, controller: nvme::CrashController<Machine> },
     Virtio { number: usize, station: &'static Station },
 }
 
@@ -53,10 +53,12 @@ struct Kit {
     cell: TargetCell,
     buffers: [RawBuffer; 2],
     read: RawBuffer,
+    /// The way to the namespace that is searched.
+    port: UnsafeCell<Option<CrashPort>>,
     work: UnsafeCell<Work>,
 }
 
-// SAFETY: `work` is touched by the crash path only, once nobody else runs.
+// SAFETY: `port` and `work` are touched by the crash path only, once nobody else runs.
 unsafe impl Sync for Kit {}
 
 struct Work {
@@ -75,13 +77,14 @@ pub fn prepare() {
         cell: TargetCell::new(),
         buffers: [one, other],
         read,
+        port: UnsafeCell::new(None),
         work: UnsafeCell::new(Work { scratch: [0; PIECE], places: Places::new(), successor: MaybeUninit::uninit() }),
     });
 }
 
 /// An NVMe controller is about to be started.
 pub fn watch_nvme(number: usize, controller: nvme::CrashController<Machine>) -> Option<&'static Early> {
-    watch(Way::Nvme { number, controller, port: None })
+    watch(Way::Nvme { number, controller })
 }
 
 /// A virtio disk is about to be started.
@@ -157,7 +160,7 @@ pub(super) fn rescue(crash: Crash<'static>, ring: &Ring<'_>, deadline_ns: u64) -
     for early in devices.filter(|early| !early.settled.load(Ordering::Acquire)) {
         // SAFETY: this is the crash path, the only one to touch it, and the reference ends with the turn of the loop.
         match unsafe { &mut *early.way.get() } {
-            Way::Nvme { number, controller, port } => {
+            Way::Nvme { number, controller } => {
                 controller.recover();
                 while controller.state() == State::Recovering && clock::now_ns() < deadline_ns {
                     controller.poll();
@@ -166,7 +169,9 @@ pub(super) fn rescue(crash: Crash<'static>, ring: &Ring<'_>, deadline_ns: u64) -
                 for index in 0..MAX_NAMESPACES {
                     let Some(namespace) = controller.port(index) else { break };
                     let name = Name::nvme(*number, namespace.info().id);
-                    search(name, port.insert(CrashPort::nvme(namespace)), kit, &mut found, (crash, ring, deadline_ns));
+                    // SAFETY: this is the crash path, the only one to touch it, and the reference ends with the turn of the loop.
+                    let port = unsafe { &mut *kit.port.get() }.insert(CrashPort::nvme(namespace));
+                    search(name, port, kit, &mut found, (crash, ring, deadline_ns));
                 }
             }
             Way::Virtio { number, station } => {
@@ -220,7 +225,7 @@ fn search(
         // next disk's buffers are used only when this one has nothing in flight any more.
         let buffers = || unsafe { [kit.buffers[0].make(), kit.buffers[1].make()] };
         // A console that is about to mount is what the target of this one says.
-        drop(Console::new(config, &kit.cell, buffers()));
+        let _ = Console::new(config, &kit.cell, buffers());
         let resumed = kit.cell.load().and_then(|target| Console::resume(&target, crash, &kit.cell, buffers()));
         let Ok(resumed) = resumed else { continue };
         let outcome = write(successor.write(resumed), port, ring, deadline_ns);

@@ -35,6 +35,7 @@ pub(super) struct Case {
     progress: Progress,
 }
 
+#[allow(clippy::large_enum_variant, reason = "it lies in memory set aside; a box would be allocated")]
 enum Progress {
     /// It has not been begun. With `true`, its controller must be reset first.
     Waiting(Target, bool),

@@ -16,6 +16,7 @@ use blockconsole::crash::MAX_RECORD;
 use blockconsole::ring::RecordHeader;
 use core::cell::UnsafeCell;
 use core::fmt::Write;
+use core::mem::MaybeUninit;
 
 /// How long consoles may take, all together.
 const CONSOLES_NS: u64 = 5_000_000_000;
@@ -30,8 +31,8 @@ struct Memory {
     record: [u8; MAX_RECORD],
     states: [Text<96>; rescue::MAX],
     names: [Text<32>; rescue::MAX],
-    rescue: Option<Rescue>,
-    echo: Option<Echo>,
+    rescue: MaybeUninit<Rescue>,
+    echo: MaybeUninit<Option<Echo>>,
 }
 
 struct Set(UnsafeCell<Memory>);
@@ -44,8 +45,8 @@ static MEMORY: Set = Set(UnsafeCell::new(Memory {
     record: [0; MAX_RECORD],
     states: [const { Text::new() }; rescue::MAX],
     names: [const { Text::new() }; rescue::MAX],
-    rescue: None,
-    echo: None,
+    rescue: MaybeUninit::uninit(),
+    echo: MaybeUninit::uninit(),
 }));
 
 /// Writes out what is known; `scenes` are those of all levels so far, and the last one is why we are here.
@@ -58,14 +59,14 @@ pub(super) fn write_out(scenes: &[&Scene]) -> Ending {
     let reason: &'static Text<2048> = reason;
     let reason = reason.as_str();
     // SAFETY: whoever used the serial port before was interrupted for good.
-    *echo = unsafe { serial_log::take_over() };
+    let echo = echo.write(unsafe { serial_log::take_over() });
     let Some(ring) = logger::ring().filter(|_| earlier.len() < 2) else {
         return say_reason(scene, reason, echo.as_mut());
     };
     let header = RecordHeader { time_ns: clock::now_ns(), cpu: 0, level: Level::Error };
     ring.write(header, previous::TARGET, format_args!("{}{}: {reason}", previous::CRASHED, record::kind(scene)));
 
-    let rescue = rescue.insert(Rescue::new(!earlier.is_empty()));
+    let rescue = rescue.write(Rescue::new(!earlier.is_empty()));
     let text = make_record(scene, earlier, reason, rescue, (states, names), record);
     let crash = Crash { facts: consoles::facts(), record: text.as_bytes(), until: ring.written() };
     let begun = clock::now_ns();
@@ -129,7 +130,8 @@ fn make_record(
     record: &'static mut [u8; MAX_RECORD],
 ) -> &'static str {
     for ((case, state), name) in rescue.cases().zip(states.iter_mut()).zip(names.iter_mut()) {
-        (state.clear(), name.clear());
+        state.clear();
+        name.clear();
         // Both are memory; what does not fit is cut off.
         let _ = write!(name, "{}", case.name());
         let _ = case.describe(state);

@@ -2,6 +2,7 @@
 
 use super::platform::{Machine, MappedRegisters, PortRegisters};
 use crate::checkpoint;
+use alloc::boxed::Box;
 use block::{BlockDevice, Completion, Geometry, Refused, Request, State, Tag};
 use core::fmt::{self, Write};
 use platform::DmaBuffer;
@@ -15,7 +16,7 @@ pub enum Disk {
     /// A namespace of an NVMe controller.
     Nvme(nvme::Namespace<Machine>),
     /// A virtio disk.
-    Virtio(virtio_blk::Disk<Machine, VirtioTransport>),
+    Virtio(Box<virtio_blk::Disk<Machine, VirtioTransport>>),
 }
 
 /// Steps at which a crash can be made, beside those of the drivers: a request of this sort has just been submitted to any disk.
@@ -36,6 +37,7 @@ pub struct CrashPort {
     commands: Commands,
 }
 
+#[allow(clippy::large_enum_variant, reason = "there are few of them, and they do not move about")]
 enum CrashWay {
     Nvme(nvme::CrashPort<Machine>),
     Virtio(virtio_blk::CrashPort<Machine, VirtioTransport>),

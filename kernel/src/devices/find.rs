@@ -4,6 +4,7 @@ use super::disk::{CrashPort, Disk, Name, VirtioTransport};
 use super::platform::{Machine, PortRegisters};
 use crate::crash::early::{self, Early};
 use crate::crash::stations::{self, Station};
+use alloc::boxed::Box;
 use alloc::vec::Vec;
 use block::{BlockDevice, State};
 use log::{info, warn};
@@ -27,7 +28,7 @@ pub enum Starting {
         /// Its number, for names.
         number: usize,
         /// The disk.
-        disk: virtio_blk::Disk<Machine, VirtioTransport>,
+        disk: Box<virtio_blk::Disk<Machine, VirtioTransport>>,
         /// Its crash port.
         station: &'static Station,
         /// What the crash path knows of it meanwhile.
@@ -191,7 +192,7 @@ fn watch_virtio(
         return None;
     };
     let early = early::watch_virtio(number, station);
-    Some(Starting::Virtio { number, disk, station, early })
+    Some(Starting::Virtio { number, disk: Box::new(disk), station, early })
 }
 
 /// Starts the devices that the command line names, or else the firmware's byte code, as virtual machines without PCI do.
