@@ -1,4 +1,4 @@
-//! Follows a log that is being written: new lines as they come, across tiles, wraps and boots, none of them twice.
+//! Follows a log that is being written: no line is missed, none shown twice.
 //!
 //! New text stands where the last look found zeroes, or a pad: a padded block may be written again with more text in the
 //! pad's place. And when the next tile has the header that it must have, the log has gone on there, be it because this

@@ -1,4 +1,4 @@
-//! What a disk holds already, by the signatures of file systems, volume managers and disk images.
+//! What a disk holds already, told by the signatures of its formats.
 
 use crate::medium::Medium;
 use std::io;

@@ -1,4 +1,4 @@
-//! What Linux knows about a block device: its name, block size, partitions, and who uses it.
+//! What Linux knows about a block device, and who uses it.
 
 use std::fs;
 use std::io;

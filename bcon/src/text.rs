@@ -1,4 +1,4 @@
-//! A piece of a tile as text: without header, without pads, without what was never written.
+//! A tile's text: without header, pads, and what was never written.
 
 /// The least unit that is written, and that a pad ends with.
 pub(crate) const SECTOR: usize = 512;

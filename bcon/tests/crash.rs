@@ -1,4 +1,4 @@
-//! Crash records: checked, with functions and lines, one at a time and by the hundred.
+//! Crash records: checked, with functions and lines, singly and by the hundred.
 #![forbid(unsafe_code)]
 
 mod common;

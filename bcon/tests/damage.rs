@@ -1,4 +1,4 @@
-//! Damaged disks: as much as possible is read, and `verify` says what is wrong and where.
+//! Damaged disks: what can be read is read, and `verify` says what is wrong.
 #![forbid(unsafe_code)]
 
 mod common;

@@ -1,4 +1,4 @@
-//! What the kernel finds in memory: boot information, command line, the loader's log.
+//! What the kernel finds: boot information, command line, the loader's log.
 //!
 //! # The ramdisk
 //! `bootloader_api` has no field for a command line. It travels as the ramdisk:

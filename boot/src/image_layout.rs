@@ -1,4 +1,4 @@
-//! Where things are on a disk that a BIOS boots from: what image builders and the loader agree on.
+//! Where things are on a disk that a BIOS boots from.
 //!
 //! | where | what |
 //! |---|---|

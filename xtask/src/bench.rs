@@ -1,4 +1,4 @@
-//! `cargo xtask bench`: disks and log, beside a Linux guest on the same QEMU in the same run.
+//! `cargo xtask bench`: disks and log, beside a Linux guest on the same QEMU.
 //!
 //! Only ratios mean anything: machines differ, and so does one machine from minute to minute. So both guests run by turns on
 //! images of their own in the same folder, and what is shown is the median of the ratios of each turn.

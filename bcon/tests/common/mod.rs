@@ -1,4 +1,4 @@
-//! Disks as a console leaves them, made from the format's description alone, and what a reader must make of them.
+//! Disks made from the format's description alone, and what must be read there.
 #![allow(dead_code, unreachable_pub, reason = "each test program uses its own part of this")]
 
 use std::collections::BTreeMap;

@@ -1,4 +1,4 @@
-//! What a loader without a file system of firmware's needs: partitions, and files on a FAT volume.
+//! Partitions and FAT files, for loaders whose firmware has no file system.
 //!
 //! All of it reads hostile data, and is bounded by the size that firmware gives for the disk.
 

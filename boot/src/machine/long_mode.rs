@@ -1,4 +1,4 @@
-//! The way from 32-bit protected mode to Rust in long mode, for front doors that start there.
+//! The way from 32-bit protected mode to Rust in long mode.
 
 /// Defines the code that brings the processor into long mode, and calls a function with one argument.
 ///

@@ -1,4 +1,4 @@
-//! Whatever the console was doing when it crashed, its backlog and the crash record are on the disk, once.
+//! Whatever a console was doing: its backlog and the record are on disk, once.
 
 mod support;
 

@@ -1,4 +1,4 @@
-//! A power cut at any moment, whatever it leaves of un-flushed writes, loses nothing that was reported durable.
+//! A power cut at any moment loses nothing that was reported durable.
 //!
 //! `BLOCKCONSOLE_CUTS=1000000 cargo test --release --test power_cuts -- --nocapture` checks so many cuts at least; without the
 //! variable there are some ten thousand. The seed is printed, and taken from `BLOCKCONSOLE_SEED` if that is set.

@@ -1,4 +1,4 @@
-//! Whatever is on a disk: no panic, a bounded number of reads, and not a byte written outside.
+//! Whatever is on a disk: no panic, few reads, not a byte written outside.
 
 mod support;
 

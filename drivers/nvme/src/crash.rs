@@ -1,4 +1,4 @@
-//! Crash ports: the way to the disk for those whose driver was interrupted for good.
+//! Crash ports: the way to the disk when its driver was interrupted for good.
 //!
 //! What a crash port needs was set aside when the controller was started: an engine with queues, a data page and PRP lists of its
 //! own. It takes no lock of the main engine's and reads nothing that the main engine writes, with the exception of one word that says

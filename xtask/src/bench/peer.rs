@@ -1,4 +1,4 @@
-//! The Linux guest that everything is compared with: Debian's kernel and a program that writes.
+//! The Linux guest to compare with: Debian's kernel and a program that writes.
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;

@@ -33,6 +33,7 @@ const ARROWS: &[Arrows] = &[
     with_fakes(arrows("partition", &["block"])),
     with_fakes(arrows("blockconsole", &["block"])),
     arrows("kernel", &["block", "platform", "pci", "nvme", "virtio-blk", "partition", "blockconsole", "freestanding"]),
+    arrows("bench", &["kernel", "blockconsole", "block", "platform", "freestanding"]),
     arrows("boot", &["freestanding"]),
     arrows("boot-image", &["boot"]),
     arrows("bcon", &["blockconsole", "partition", "block"]),

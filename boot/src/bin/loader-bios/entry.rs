@@ -1,4 +1,4 @@
-//! The way in from the master boot record: real mode, dl the drive's number, code segment and instruction pointer as they come.
+//! The way in from the master boot record, in real mode.
 
 use core::arch::global_asm;
 

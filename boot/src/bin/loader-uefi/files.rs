@@ -1,4 +1,4 @@
-//! Reads kernel and command line from the partition that the loader was started from.
+//! Reads kernel and command line from the partition of the loader.
 
 use crate::memory;
 use boot::{Error, log};

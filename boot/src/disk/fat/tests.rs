@@ -1,4 +1,4 @@
-//! Tests of the reader, on volumes that the crate `fatfs` makes, and on damaged ones.
+//! Tests of the reader, on volumes made by `fatfs` and on damaged ones.
 
 use super::*;
 use fatfs::{FatType, FileSystem, FormatVolumeOptions, FsOptions};

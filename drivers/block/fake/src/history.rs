@@ -1,4 +1,4 @@
-//! All that was done to a medium, and what a power cut at any moment could leave of it.
+//! All that was done to a medium, and what a power cut could leave of it.
 //!
 //! A write becomes *pending* when it is submitted: from then on it may be on the medium, in whole, in part, or not at all. It
 //! becomes *durable* when a flush succeeds that was submitted after the write had completed; on a disk without a

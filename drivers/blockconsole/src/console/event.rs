@@ -1,4 +1,4 @@
-//! What a console has to tell: for the kernel to log, so that every other console and the serial port get it.
+//! What a console has to tell, for the kernel to log.
 
 use super::config::Name;
 use crate::search::Refusal;

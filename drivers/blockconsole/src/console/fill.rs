@@ -1,4 +1,4 @@
-//! The buffer that is being filled with text, and where each of its blocks can be made again from.
+//! The buffer that is being filled, and where its text comes from.
 
 use super::point::Point;
 use super::source::{Feed, Source};

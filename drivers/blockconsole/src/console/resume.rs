@@ -1,4 +1,4 @@
-//! After a crash: another console takes over where the crashed one was, on a device of its own.
+//! After a crash: another console takes over, on a device of its own.
 //!
 //! It knows nothing but the [`Target`]. Before it writes anything it
 //! 1. resets the device if anything was in flight, so that no late write can overwrite what it writes;

@@ -1,4 +1,4 @@
-//! The text of the log, line after line, from which the writer takes as much as it has room for.
+//! The log's text, of which the writer takes as much as it has room for.
 //!
 //! Every byte of it can be made again: a [`Point`] says which line a byte belongs to, and how far into it. So what a
 //! failed write held needs no copy, and the crash path can go on in the middle of a line that its

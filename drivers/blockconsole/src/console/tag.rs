@@ -1,4 +1,4 @@
-//! The tags of a console's requests: which console of a device a completion belongs to.
+//! The tags of a console's requests: whose completion it is.
 //!
 //! | bits | content |
 //! |---|---|

@@ -1,4 +1,4 @@
-//! Power cuts: everything that a cut at any moment of a history can leave on the disk, and what must hold of it.
+//! What a cut at any moment can leave on the disk, and what must hold of it.
 //!
 //! # What must hold
 //! At every cut, with every subset of the pending writes, each whole, torn or missing:

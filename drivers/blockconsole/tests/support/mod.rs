@@ -1,4 +1,4 @@
-//! What the console's tests share: a machine in miniature, and a reader that knows nothing of the writer.
+//! A machine in miniature, and a reader that knows nothing of the writer.
 #![allow(dead_code, unreachable_pub, reason = "each test file uses a part of this")]
 
 pub mod cuts;

@@ -1,4 +1,4 @@
-//! A machine in miniature: a ring, disks, consoles, and a clock that is moved by hand.
+//! A machine in miniature: a ring, disks, consoles, a clock moved by hand.
 
 use block::{BlockDevice, WriteCache};
 use block_fake::{Disk, Port};

@@ -1,4 +1,4 @@
-//! A driver and a model on a workbench: time passes in small steps, and nothing may take for ever.
+//! A driver and a model on a workbench: nothing may take for ever.
 
 use std::sync::{Arc, Mutex};
 

@@ -1,4 +1,4 @@
-//! What was written is what is read: the medium against a plain array, whatever happens in between.
+//! What was written is what is read, whatever happens in between.
 
 use std::collections::BTreeMap;
 

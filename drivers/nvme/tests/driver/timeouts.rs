@@ -1,4 +1,4 @@
-//! Commands that are not answered in time, and what becomes of them and of their buffers.
+//! Commands that are not answered in time, and what becomes of them.
 
 use block::{BlockDevice, ErrorKind, Request, State, Tag};
 use nvme::{Config, Event, ResetReason};

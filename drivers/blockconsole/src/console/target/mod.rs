@@ -1,4 +1,4 @@
-//! What the crash path must know of a console, kept where it can be read at any time.
+//! What the crash path must know of a console, readable at any time.
 //!
 //! A [`Target`] is plain data with a CRC-32C. A console publishes a new one into its [`TargetCell`] after every
 //! change, and *before* every write that it submits. The cell holds two: a new one is written over the older, and then named as the
