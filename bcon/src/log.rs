@@ -3,6 +3,8 @@
 //! A log is read by *positions*: 0 is the oldest tile, the last one the newest. The order is that of rounds, and within a
 //! round that of places. It is found in O(log n) reads, by looking only where headers differ.
 //!
+//! The tile behind the newest may be erased already, but for its first block: its text is in its place, and ends there.
+//!
 //! Two things disturb that order. A tile whose header is damaged lies between two of one round and is taken for
 //! one of them. And a *carried* tile holds a crash record that was kept when the log came round to it: its header has the
 //! newer round, its tile line tells the older one. Such tiles come first in the order. Those that the
@@ -26,8 +28,6 @@ const HEADER_LOOK: usize = 512;
 /// Bytes that a look at a tile's first lines takes: nearly always enough, and always enough. A crash record of 16 KiB may
 /// stand before the tile line.
 const LINE_LOOKS: [usize; 2] = [4 << 10, 64 << 10];
-/// The block size that an image's disk may have had.
-const ERASED_FROM: u32 = 4096;
 /// Header reads that finding the order of tiles may take; a disk on which that is not enough has been tampered with.
 const MAX_LOOKS: u64 = 16_384;
 /// Carried tiles that are told apart; far more than a console ever keeps.
@@ -93,7 +93,6 @@ pub struct Log {
     pub kept: Kept,
     /// Runs of tiles that carry its log, the oldest first.
     runs: Vec<Run>,
-    block_size: u32,
     /// Carried tiles, the oldest first, with the round of their text.
     carried: Vec<(u32, u32)>,
     reads: Cell<u64>,
@@ -117,14 +116,12 @@ impl Log {
             }
         };
         let (name, medium) = (console.name.clone(), console.medium.clone());
-        let block_size = console.block_size.max(ERASED_FROM);
         let (runs, carried, reads) = (vec![], vec![], Cell::new(search.reads()));
-        let mut log = Self { name, medium, tiles, found, kept: Kept::NONE, runs, block_size, carried, reads };
+        let mut log = Self { name, medium, tiles, found, kept: Kept::NONE, runs, carried, reads };
         log.runs = log.order();
         log.kept = log.newest_kept();
         let kept: Vec<u32> = log.kept.records().iter().flat_map(|record| [record.first, record.last]).collect();
         log.take_carried(kept.into_iter());
-        log.leave_out_erased();
         Ok(log)
     }
 
@@ -262,34 +259,6 @@ impl Log {
         runs.sort_by_key(|run| std::cmp::Reverse(self.found.newest_round.wrapping_sub(run.round)));
         runs.push(Run { first: 0, end: newest + 1, round: self.found.newest_round });
         runs
-    }
-
-    /// Leaves out the tile that comes next, if it is erased but for its first block: so it is before it is needed, and
-    /// what that block still has is a few lines with nothing after them.
-    fn leave_out_erased(&mut self) {
-        let is_carried = |tile: u32| self.carried.iter().any(|&(carried, _)| carried == tile);
-        let (mut next, mut round) = (self.found.next, self.found.next_round);
-        for _ in 0..self.carried.len() {
-            if is_carried(next) {
-                (next, round) = blockconsole::search::after(next, round, self.tiles);
-            }
-        }
-        let next = u64::from(next);
-        if next == u64::from(self.found.newest) || !self.is_erased(next) {
-            return;
-        }
-        if let Some(index) = self.runs.iter().position(|run| (run.first..run.end).contains(&next)) {
-            let Run { first, end, round } = self.runs.remove(index);
-            let around = [Run { first, end: next, round }, Run { first: next + 1, end, round }];
-            self.runs.splice(index..index, around.into_iter().filter(|run| !run.is_empty()));
-        }
-    }
-
-    fn is_erased(&self, tile: u64) -> bool {
-        let mut bytes = vec![0; TILE];
-        self.reads.set(self.reads.get() + 1);
-        let is_read = self.medium.read_at(tile_start(tile as u32), &mut bytes).is_ok();
-        is_read && bytes.get(self.block_size as usize..).is_some_and(|rest| rest.iter().all(|&byte| byte == 0))
     }
 
     /// The round of a tile that the log's older part may have; `None` for anything else.
