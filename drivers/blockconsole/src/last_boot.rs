@@ -5,7 +5,8 @@
 //! [series](crate::series) goes on. Like the [search](crate::search), [`LastBoot`] does no I/O of its own.
 //!
 //! The beginning of the tile is read first. Most boots end within it; where not, the end of the text is found by
-//! halving the rest, piece by piece. With pieces of 256 KiB that makes three reads at most; a
+//! halving the rest, piece by piece; and if the last line began in the piece before the last, that one is read as well, unless
+//! it was the one read before. With pieces of 256 KiB that makes three reads at most; a
 //! carried tile, or one without a tile line (the Linux driver writes none), costs one more each, up to
 //! [`MAX_TILES_TRIED`] tiles.
 
@@ -48,6 +49,19 @@ pub struct LastBoot {
     boot: Option<u32>,
     kept: Kept,
     crash: Option<KeptRecord>,
+    /// The end of the piece with text that was read last, and its number.
+    end: Option<(u32, Snippet)>,
+    /// The piece that the text ends in, if the last line may have begun in the one before it.
+    torn: Option<Torn>,
+}
+
+/// A piece that begins in the middle of the text's last line.
+#[derive(Clone, Copy, Debug)]
+struct Torn {
+    piece: u32,
+    begin: Snippet,
+    /// The end of the piece before it, if that was read.
+    before: Option<Snippet>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -63,7 +77,36 @@ enum State {
         low: u32,
         high: u32,
     },
+    /// Reads this piece, for the beginning of the last line.
+    Before {
+        tile: u32,
+        piece: u32,
+    },
     Done,
+}
+
+/// A few bytes from either end of a piece: more than a crash record's last line has.
+#[derive(Clone, Copy, Debug)]
+struct Snippet {
+    bytes: [u8; SNIPPET],
+}
+
+const SNIPPET: usize = 128;
+
+impl Snippet {
+    const NONE: Self = Self { bytes: [b'\n'; SNIPPET] };
+
+    fn first(bytes: &[u8]) -> Self {
+        let mut snippet = Self::NONE;
+        snippet.bytes.iter_mut().zip(bytes).for_each(|(to, from)| *to = *from);
+        snippet
+    }
+
+    fn last(bytes: &[u8]) -> Self {
+        let mut snippet = Self::NONE;
+        snippet.bytes.iter_mut().rev().zip(bytes.iter().rev()).for_each(|(to, from)| *to = *from);
+        snippet
+    }
 }
 
 impl LastBoot {
@@ -72,17 +115,26 @@ impl LastBoot {
     pub fn new(found: &Found, tiles: u64, block: u32, piece: u32) -> Self {
         let piece = (piece.min(TILE_BYTES) / block.max(1) * block).max(block);
         let state = State::Head { tile: found.newest, tried: 0 };
-        Self { tiles, uuid: found.uuid, block, piece, state, boot: None, kept: Kept::NONE, crash: None }
+        Self {
+            tiles,
+            uuid: found.uuid,
+            block,
+            piece,
+            state,
+            boot: None,
+            kept: Kept::NONE,
+            crash: None,
+            end: None,
+            torn: None,
+        }
     }
 
     /// What to do next. The same until an answer was given.
     pub fn step(&self) -> Step {
         match self.state {
             State::Head { tile, .. } => Step::Read { tile, start: 0, end: self.piece },
-            State::Tail { tile, low, high } => {
-                let start = self.start_of(low + (high - low) / 2);
-                Step::Read { tile, start, end: (start + self.piece).min(TILE_BYTES) }
-            }
+            State::Tail { tile, low, high } => self.read(tile, low + (high - low) / 2),
+            State::Before { tile, piece } => self.read(tile, piece),
             State::Done => Step::Done,
         }
     }
@@ -93,13 +145,17 @@ impl LastBoot {
             State::Head { tile, tried } => self.take_head(tile, tried, bytes),
             State::Tail { tile, low, high } => {
                 let middle = low + (high - low) / 2;
-                let overlap = self.start_of(middle - 1) + self.piece - self.start_of(middle);
-                let new = bytes.get(overlap as usize..).unwrap_or_default();
-                if is_blank(new.get(..self.block as usize).unwrap_or(new)) {
+                if is_blank(bytes.get(..self.block as usize).unwrap_or(bytes)) {
                     self.narrow(tile, low, middle)
                 } else {
                     self.take_tail(tile, middle, high, bytes)
                 }
+            }
+            State::Before { tile, piece } => {
+                if let Some(torn) = &mut self.torn {
+                    torn.before = Some(Snippet::last(bytes));
+                }
+                self.narrow(tile, piece + 1, piece + 2)
             }
             State::Done => State::Done,
         };
@@ -125,17 +181,9 @@ impl LastBoot {
         kept
     }
 
-    /// Pieces overlap by a block, so that one of them holds the whole of the last line.
-    fn stride(&self) -> u32 {
-        if self.piece > self.block && self.piece < TILE_BYTES { self.piece - self.block } else { self.piece }
-    }
-
-    fn start_of(&self, piece: u32) -> u32 {
-        piece.saturating_mul(self.stride()).min(TILE_BYTES)
-    }
-
-    fn pieces(&self) -> u32 {
-        TILE_BYTES.saturating_sub(self.piece).div_ceil(self.stride()) + 1
+    fn read(&self, tile: u32, piece: u32) -> Step {
+        let start = piece.saturating_mul(self.piece).min(TILE_BYTES);
+        Step::Read { tile, start, end: start.saturating_add(self.piece).min(TILE_BYTES) }
     }
 
     fn take_head(&mut self, tile: u32, tried: u32, bytes: &[u8]) -> State {
@@ -150,7 +198,7 @@ impl LastBoot {
         if let Some((boot, kept)) = own {
             self.boot = Some(boot);
             self.kept = kept;
-            return self.take_tail(tile, 0, self.pieces(), bytes);
+            return self.take_tail(tile, 0, TILE_BYTES.div_ceil(self.piece), bytes);
         }
         let before_the_first = tile == 0 && header.is_none_or(|header| header.round == 0);
         if tried + 1 >= MAX_TILES_TRIED || u64::from(tried) + 1 >= self.tiles || before_the_first {
@@ -174,16 +222,27 @@ impl LastBoot {
 
     /// Looks at a piece that has text, and at what there may be after it.
     fn take_tail(&mut self, tile: u32, piece: u32, high: u32, bytes: &[u8]) -> State {
-        self.crash = self.crash_at_end(tile, self.start_of(piece), bytes);
+        self.crash = self.crash_at_end(tile, piece.saturating_mul(self.piece), bytes);
+        let is_torn = piece > 0 && last_line(bytes).is_some_and(|(above, _)| above.is_empty());
+        let before = self.end.filter(|(of, _)| of + 1 == piece).map(|(_, end)| end);
+        self.torn = is_torn.then(|| Torn { piece, begin: Snippet::first(bytes), before });
+        self.end = Some((piece, Snippet::last(bytes)));
         let last_block = bytes.len().saturating_sub(self.block as usize);
-        if is_blank(bytes.get(last_block..).unwrap_or_default()) {
-            return State::Done;
-        }
-        self.narrow(tile, piece, high)
+        let ends_here = is_blank(bytes.get(last_block..).unwrap_or_default());
+        self.narrow(tile, piece, if ends_here { piece + 1 } else { high })
     }
 
-    fn narrow(&self, tile: u32, low: u32, high: u32) -> State {
-        if high - low > 1 { State::Tail { tile, low, high } } else { State::Done }
+    fn narrow(&mut self, tile: u32, low: u32, high: u32) -> State {
+        if high - low > 1 {
+            return State::Tail { tile, low, high };
+        }
+        let Some(Torn { piece, begin, before }) = self.torn else { return State::Done };
+        let Some(before) = before else { return State::Before { tile, piece: piece - 1 } };
+        let mut seam = [0; 2 * SNIPPET];
+        seam.iter_mut().zip(before.bytes.iter().chain(&begin.bytes)).for_each(|(to, from)| *to = *from);
+        let start = piece.saturating_mul(self.piece).saturating_sub(SNIPPET as u32);
+        self.crash = self.crash_at_end(tile, start, &seam);
+        State::Done
     }
 
     /// The crash record that these bytes of a tile end with. A tile line may stand behind it, where the record

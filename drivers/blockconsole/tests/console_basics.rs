@@ -67,3 +67,39 @@ fn a_crash_leaves_the_backlog_and_the_record() {
     assert_eq!(messages, (0..20).map(|i| line(i, 100)).collect::<Vec<_>>());
     assert!(log.text().ends_with("---[ crash 1 ]---\nlast words\n---[ end crash 1 ]---\n"));
 }
+
+#[test]
+fn a_trickle_does_not_postpone_the_pad() {
+    let disk = disk(4096, 8);
+    let mut rig = Rig::boot(&disk);
+    rig.settle();
+    for number in 0..9 {
+        rig.log("a line every 300 ms");
+        rig.settle();
+        // The first is 900 ms old before the fourth comes, and 1200 ms before the fifth.
+        assert_eq!(rig.console.durable() > 0, number >= 4, "line {number}");
+        rig.wait(300_000_000);
+    }
+    rig.wait(1_000_000_000);
+    assert_eq!(rig.console.durable(), 9);
+}
+
+#[test]
+fn text_is_flushed_every_so_often_under_load() {
+    let disk = disk(512, 64);
+    let mut rig = Rig::boot(&disk);
+    rig.settle();
+    // Something is always in flight, and nothing ever pauses.
+    disk.set(|settings| settings.latency = 5);
+    let mut last = 0;
+    for turn in 0..2000u64 {
+        rig.log_lines(10, 200);
+        rig.now_ns += 1_000_000;
+        rig.turn();
+        if turn % 200 == 199 {
+            assert!(rig.console.durable() > last, "within 200 ms something became durable");
+            last = rig.console.durable();
+        }
+    }
+    assert!(disk.counts().flushes >= 15);
+}

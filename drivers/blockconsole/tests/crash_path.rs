@@ -2,9 +2,9 @@
 
 mod support;
 
-use block::{ErrorKind, WriteCache};
-use block_fake::{Disk, Effect, Fault, Kind, Order, Settings};
-use blockconsole::console::{BadTarget, Outcome, Reason, TargetCell};
+use block::{BlockDevice, Completion, ErrorKind, Geometry, Refused, Request, State, Tag, WriteCache};
+use block_fake::{Disk, Effect, Fault, Kind, Order, Port, Settings};
+use blockconsole::console::{BadTarget, Outcome, RESERVE, Reason, Target, TargetCell};
 use blockconsole::crash::{self, Report, Verdict};
 use support::rig::{Dying, line};
 use support::{MIB, Rig, disk, formatted, header};
@@ -277,4 +277,110 @@ fn text_that_is_gone_from_the_ring_is_counted() {
     assert_eq!(messages.len() as u64 + lost, 20_010);
     assert_eq!(messages[..10], (0..10).map(|number| line(number, 200)).collect::<Vec<_>>());
     assert_eq!(messages.last(), Some(&line(20_009, 200)));
+}
+
+/// A device that notes what the target says at each submission, and freezes the machine at one of them.
+struct Freezing<'c> {
+    port: Port,
+    cell: &'c TargetCell,
+    /// Submissions until it freezes.
+    left: usize,
+    /// Whether the one at which it freezes still reaches the device.
+    last_arrives: bool,
+    frozen: Option<Target>,
+}
+
+impl BlockDevice for Freezing<'_> {
+    type Buffer = Vec<u8>;
+
+    fn geometry(&self) -> Geometry {
+        self.port.geometry()
+    }
+
+    fn state(&self) -> State {
+        self.port.state()
+    }
+
+    fn submit(&mut self, tag: Tag, request: Request<Vec<u8>>) -> Result<(), Refused<Vec<u8>>> {
+        let target = self.cell.load().expect("a target");
+        if matches!(request, Request::Write { .. } | Request::WriteZeroes { .. }) {
+            assert!(target.in_flight, "a write is submitted before the target says so");
+        }
+        if self.frozen.is_some() {
+            return Err(Refused { error: ErrorKind::NotReady.into(), request });
+        }
+        if self.left > 0 {
+            self.left -= 1;
+            return self.port.submit(tag, request);
+        }
+        self.frozen = Some(target);
+        if self.last_arrives {
+            self.port.submit(tag, request)
+        } else {
+            Err(Refused { error: ErrorKind::NotReady.into(), request })
+        }
+    }
+
+    fn poll(&mut self) -> Option<Completion<Vec<u8>>> {
+        self.port.poll()
+    }
+
+    fn recover(&mut self) {
+        self.port.recover();
+    }
+}
+
+#[test]
+fn in_the_middle_of_any_submission() {
+    for (i, settings) in variants().into_iter().enumerate().step_by(2) {
+        for submissions in (i % 3..60).step_by(3) {
+            let disk = formatted(settings);
+            let mut rig = Rig::boot(&disk);
+            let last_arrives = submissions % 2 == 0;
+            let mut device =
+                Freezing { port: disk.port(), cell: rig.cell, left: submissions, last_arrives, frozen: None };
+            let target = loop {
+                if let Some(target) = &device.frozen {
+                    break *target;
+                }
+                rig.log_lines(15, 200);
+                rig.now_ns += 500_000_000;
+                while let Some(completion) = device.poll() {
+                    assert!(rig.console.complete(completion).is_ok());
+                }
+                rig.console.pump(&mut device, &rig.ring, rig.now_ns);
+            };
+            let cell: &'static TargetCell = Box::leak(Box::new(TargetCell::new()));
+            assert_eq!(Dying::from_target(&rig, &target, record(), cell).run(), Outcome::Done);
+            assert_complete(&rig, record(), rig.lines, &format!("submission {submissions}, {settings:?}"));
+        }
+    }
+}
+
+#[test]
+fn there_is_always_room_for_a_crash_at_once() {
+    let disk = disk(512, 4);
+    let mut rig = Rig::boot(&disk);
+    rig.log_lines(1, 200);
+    rig.finish();
+    // The next tile never becomes ready.
+    disk.inject(Fault::new(Effect::Hang).kind(Kind::WriteZeroes));
+    while rig.console.position().is_some_and(|(_, _, filled)| filled < (1 << 20) - RESERVE) {
+        rig.log_lines(20, 200);
+        for _ in 0..20 {
+            rig.turn();
+        }
+    }
+    let written = rig.lines;
+    for _ in 0..10 {
+        rig.log_lines(10, 200);
+        rig.turn();
+    }
+    assert_eq!(rig.console.position().map(|(tile, _, filled)| (tile, filled)), Some((1, (1 << 20) - RESERVE)));
+    let before = disk.counts();
+    assert_eq!(rig.crash(record()), Outcome::Done);
+    let after = disk.counts();
+    assert_eq!(after.zeroes, before.zeroes, "nothing had to be erased");
+    assert!(after.writes - before.writes <= 4 && rig.lines > written);
+    assert_complete(&rig, record(), rig.lines, "in the reserve");
 }

@@ -50,11 +50,11 @@ const MUTATIONS: [Mutation; 32] = [
         "weaknesses",
     ),
     mutation(
-        "erasure-stops-short",
+        "erasure-stops-after-one-piece",
         "console/next_tile.rs",
-        "if from >= TILE_BYTES {",
-        "if from >= TILE_BYTES - 4096 {",
-        "weaknesses",
+        "(Ok(()), by) => Stage::Erasing { from: side.end, by },",
+        "(Ok(()), by) => Stage::Erasing { from: TILE_BYTES.max(side.end), by },",
+        "failures",
     ),
     mutation(
         "tile-number-of-the-tile-before",

@@ -7,7 +7,7 @@ mod support;
 
 use block::WriteCache;
 use block_fake::history::Event;
-use block_fake::{Disk, Medium, Order, Random, Settings};
+use block_fake::{Disk, Effect, Fault, Kind, Medium, Order, Random, Settings};
 use blockconsole::console::Outcome;
 use blockconsole::series::Kept;
 use support::cuts::{Ack, Checker, Story};
@@ -283,8 +283,16 @@ const SCENES: [(&str, u64, Scene); 8] = [
     }),
 ];
 
+/// What a device is like, besides its settings.
+#[derive(Clone, Copy)]
+struct Device {
+    settings: Settings,
+    /// Its flushes take this many polls more.
+    flush_delay: u32,
+}
+
 /// The devices on which each scene is played.
-fn devices(tiles: u64) -> Vec<(String, Settings)> {
+fn devices(tiles: u64) -> Vec<(String, Device)> {
     let mut devices = Vec::new();
     for block in [512, 4096, 65_536] {
         for (cache, name) in [(WriteCache::Volatile, "volatile"), (WriteCache::WriteThrough, "write-through")] {
@@ -296,7 +304,8 @@ fn devices(tiles: u64) -> Vec<(String, Settings)> {
                     settings.geometry.max_write_zeroes_blocks = 0;
                 }
                 settings.latency = 2;
-                devices.push((format!("{block}, {name}, write-zeroes {zeroes}"), settings));
+                let flush_delay = if zeroes { 0 } else { 30 };
+                devices.push((format!("{block}, {name}, write-zeroes {zeroes}"), Device { settings, flush_delay }));
             }
         }
     }
@@ -309,13 +318,15 @@ fn number(name: &str) -> Option<u64> {
 
 fn stories(seed: u64) -> impl Iterator<Item = Story> {
     SCENES.into_iter().flat_map(move |(scene, tiles, play)| {
-        devices(tiles).into_iter().enumerate().map(move |(i, (device, settings))| {
+        devices(tiles).into_iter().enumerate().map(move |(i, (name, device))| {
             let seed = seed.wrapping_add(i as u64);
             let order = if i % 3 == 2 { Order::First } else { Order::Random(seed) };
-            let settings = Settings { order, ..settings };
-            let mut teller = Teller::boot(settings, formatted(settings), seed);
+            let settings = Settings { order, ..device.settings };
+            let disk = formatted(settings);
+            disk.inject(Fault::new(Effect::Delay(device.flush_delay)).kind(Kind::Flush));
+            let mut teller = Teller::boot(settings, disk, seed);
             play(&mut teller);
-            teller.story(format!("{scene} ({device}, seed {seed})"))
+            teller.story(format!("{scene} ({name}, seed {seed})"))
         })
     })
 }
@@ -348,7 +359,7 @@ fn no_cut_loses_what_was_reported_durable() {
 #[test]
 #[should_panic(expected = "was reported durable and is not")]
 fn a_lost_flush_is_noticed() {
-    let settings = devices(4)[0].1;
+    let settings = devices(4)[0].1.settings;
     let mut teller = Teller::boot(settings, formatted(settings), 1);
     mid_tile(&mut teller);
     let mut story = teller.story("a lost flush".into());
@@ -365,7 +376,7 @@ fn a_lost_flush_is_noticed() {
 #[test]
 #[should_panic(expected = "promised bytes")]
 fn an_overwritten_line_is_noticed() {
-    let settings = devices(4)[0].1;
+    let settings = devices(4)[0].1.settings;
     let mut teller = Teller::boot(settings, formatted(settings), 1);
     mid_tile(&mut teller);
     let (tile, end) = teller.acks.last().expect("an ack").end;

@@ -23,6 +23,8 @@ pub enum Effect {
     Fail(ErrorKind),
     /// A write fails after so many blocks were written.
     FailAfter(ErrorKind, u32),
+    /// It takes so many polls more.
+    Delay(u32),
     /// It never completes, until a reset.
     Hang,
     /// A flush says that it is done, and is not.

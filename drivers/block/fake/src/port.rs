@@ -84,9 +84,12 @@ impl Port {
 
     /// The index of the request that completes now, if one does.
     fn choose(&self, inner: &mut Inner) -> Option<usize> {
-        let ready: Vec<usize> = (0..self.queue.len())
-            .filter(|i| self.queue[*i].age >= inner.settings.latency && self.queue[*i].effect != Some(Effect::Hang))
-            .collect();
+        let is_ready = |queued: &Queued| match queued.effect {
+            Some(Effect::Hang) => false,
+            Some(Effect::Delay(polls)) => queued.age >= inner.settings.latency.saturating_add(polls),
+            _ => queued.age >= inner.settings.latency,
+        };
+        let ready: Vec<usize> = (0..self.queue.len()).filter(|i| is_ready(&self.queue[*i])).collect();
         match inner.settings.order {
             Order::First => ready.first().copied(),
             Order::Last => ready.last().copied(),
@@ -218,7 +221,7 @@ impl Inner {
         match effect {
             Some(Effect::Fail(_)) => contents.clear(),
             Some(Effect::FailAfter(_, done)) => contents.truncate(done as usize),
-            Some(Effect::Hang | Effect::Lie) | None => {}
+            Some(Effect::Delay(_) | Effect::Hang | Effect::Lie) | None => {}
         }
         contents
     }
@@ -236,7 +239,7 @@ impl Inner {
         self.apply(blocks.start, &queued.contents, u64::MAX);
         let result = match queued.effect {
             Some(Effect::Fail(kind) | Effect::FailAfter(kind, _)) => Err(kind.into()),
-            Some(Effect::Hang | Effect::Lie) | None => Ok(()),
+            Some(Effect::Delay(_) | Effect::Hang | Effect::Lie) | None => Ok(()),
         };
         if is_write {
             self.history.push(Event::Completed(queued.id));

@@ -69,6 +69,7 @@ mod pool;
 mod resume;
 mod side;
 mod source;
+mod state;
 mod tag;
 pub mod target;
 mod writer;
@@ -87,12 +88,12 @@ use block::{Access, BlockDevice, Completion, Error, ErrorKind, Geometry, State};
 use event::Events;
 use fill::Fill;
 use flush::Flushes;
-use mount::Mount;
 use next_tile::NextTile;
 use point::Point;
 use pool::Pool;
 use side::Side;
 use source::{Feed, Source};
+use state::{Current, Identity, Phase, Tiles};
 use tag::Kind;
 use target::FixedWords;
 use writer::Write;
@@ -137,52 +138,6 @@ pub struct Console<'a, B, const N: usize> {
     announce: Option<bool>,
     /// Whether the target is no longer what it was when it was last published.
     is_changed: bool,
-}
-
-/// What a console is doing.
-#[derive(Clone, Debug)]
-enum Phase {
-    /// Nothing: it has stopped, for good or until it is reattached.
-    Idle,
-    Mounting(Mount),
-    Logging,
-    /// After a crash: the device is being reset.
-    Recovering {
-        asked: bool,
-    },
-    /// After a crash: the header is read again before anything is written.
-    Verifying,
-    /// After a crash: everything is written.
-    Closing,
-}
-
-/// Which tiles the console is concerned with.
-#[derive(Clone, Copy, Debug)]
-struct Tiles {
-    /// Uuid and boot number, once mounted.
-    identity: Option<Identity>,
-    current: Option<Current>,
-    next: NextTile,
-    kept: Kept,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Identity {
-    uuid: u32,
-    boot: u32,
-}
-
-/// The tile that is being written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Current {
-    tile: u32,
-    round: u32,
-    /// Where the next fill begins: everything before it has been handed out.
-    base: u32,
-    /// The end of the furthest write that was ever submitted.
-    high: u32,
-    /// Whether its header has been written.
-    has_header: bool,
 }
 
 impl<'a, B: AsRef<[u8]> + AsMut<[u8]>, const N: usize> Console<'a, B, N> {

@@ -3,7 +3,7 @@
 use block::{BlockDevice, WriteCache};
 use block_fake::{Disk, Port};
 use blockconsole::console::Config;
-use blockconsole::console::{Console, Crash, Name, Outcome, PAD_NS, TargetCell};
+use blockconsole::console::{Console, Crash, Name, Outcome, PAD_NS, Target, TargetCell};
 use blockconsole::marks::BootFacts;
 use blockconsole::place::Place;
 use blockconsole::ring::{RecordHeader, Ring, RingIdentity};
@@ -134,9 +134,7 @@ impl Rig {
 
     /// Crashes: another console takes over on another queue. The console of this rig is not touched any more.
     pub fn crash(&self, record: &'static [u8]) -> Outcome {
-        let mut dying = Dying::new(self, record);
-        dying.run();
-        dying.console.outcome()
+        Dying::new(self, record).run()
     }
 
     /// What is on the disk, in its cache included.
@@ -159,9 +157,13 @@ impl Dying {
 
     /// Takes over, and publishes its own state in this cell.
     pub fn with_cell(rig: &Rig, record: &'static [u8], cell: &'static TargetCell) -> Self {
-        let target = rig.cell.load().expect("a target");
+        Self::from_target(rig, &rig.cell.load().expect("a target"), record, cell)
+    }
+
+    /// Takes over from this target.
+    pub fn from_target(rig: &Rig, target: &Target, record: &'static [u8], cell: &'static TargetCell) -> Self {
         let crash = Crash { facts: FACTS, record, until: rig.ring.written() };
-        let console = Console::resume(&target, crash, cell, buffers(256 * 1024)).expect("a console to take over");
+        let console = Console::resume(target, crash, cell, buffers(256 * 1024)).expect("a console to take over");
         Self { port: rig.disk.port(), ring: rig.ring, console }
     }
 
@@ -172,10 +174,10 @@ impl Dying {
         self.console.pump(&mut self.port, &self.ring, 0);
     }
 
-    pub fn run(&mut self) {
+    pub fn run(&mut self) -> Outcome {
         for _ in 0..100_000 {
             if self.console.outcome() != Outcome::Working {
-                return;
+                return self.console.outcome();
             }
             self.turn();
         }
