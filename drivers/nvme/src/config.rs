@@ -18,6 +18,8 @@ pub struct Config {
     pub max_transfer_bytes: u32,
     /// Namespaces that are taken notice of.
     pub max_namespaces: usize,
+    /// Use scatter gather lists where the controller has them. One that then refuses them is given PRPs.
+    pub scatter_gather: bool,
     /// How often a command that failed is made again, where the device allows it.
     pub retries: u8,
     /// Time-outs of the main driver.
@@ -54,6 +56,7 @@ impl Default for Config {
             crash_queue_depth: 8,
             max_transfer_bytes: MAX_TRANSFER,
             max_namespaces: 16,
+            scatter_gather: true,
             retries: 3,
             // A log can wait: its ring holds it meanwhile. And some hypervisors stop the whole machine for as long as a reset
             // of theirs waits for a request, so that a reset costs more than patience.

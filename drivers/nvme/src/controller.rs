@@ -220,6 +220,7 @@ impl<P: Platform> Parts<P> {
             phase: Phase::Dormant,
             info: None,
             write_cache_on: true,
+            trusts_segments: self.config.scatter_gather,
             members: Vec::with_capacity(room),
             candidates: Vec::with_capacity(room),
             events: Events::new(),

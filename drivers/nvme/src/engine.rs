@@ -51,6 +51,8 @@ pub(crate) struct Engine<P: Platform> {
     pub(crate) phase: Phase,
     pub(crate) info: Option<ControllerInfo>,
     pub(crate) write_cache_on: bool,
+    /// The device has not refused a scatter gather list yet.
+    pub(crate) trusts_segments: bool,
     pub(crate) members: Vec<Member>,
     /// Active namespaces that are still to be looked at.
     pub(crate) candidates: Vec<u32>,
@@ -183,6 +185,7 @@ impl<P: Platform> Engine<P> {
             return refuse(ErrorKind::QueueFull.into(), request);
         }
         let (nsid, block_size) = (member.info.id, member.info.block_size);
+        let segments = self.trusts_segments && self.info.is_some_and(|info| info.has_scatter_gather);
         let mut request = request;
         if let Request::Read { buffer, blocks, .. } = &mut request {
             poison(buffer, *blocks, block_size);
@@ -194,7 +197,7 @@ impl<P: Platform> Engine<P> {
         };
         member.in_use += 1;
         self.platform.checkpoint(checkpoint::SUBMIT_SLOT_TAKEN);
-        let Some(command) = self.io.command(index, nsid, block_size) else {
+        let Some(command) = self.io.command(index, nsid, block_size, segments) else {
             member.in_use -= 1;
             // A slot that was just taken has its request.
             let request = self.io.untake(index).unwrap_or(Request::Flush);
@@ -274,6 +277,14 @@ impl<P: Platform> Engine<P> {
         let owner = self.io.owner(index);
         let command = self.io.name(index, self.members.get(owner).map_or(0, |member| member.info.id));
         let attempts = self.io.attempts(index);
+        if self.io.is_segment(index) && status.may_be_about_sgl() {
+            // Not a failure of the request's, so it is not counted as one.
+            if core::mem::replace(&mut self.trusts_segments, false) {
+                self.events.push(Event::NoScatterGather);
+            }
+            self.io.wait(index, now);
+            return;
+        }
         let was_late = self.abort.is_some_and(|abort| abort.is_for(index, self.io.command_id(index)));
         let retry_at = now.saturating_add(self.retry_delay(status, attempts));
         let in_time = self.io.waited(index, retry_at) < self.timeouts.command_ns;
@@ -306,7 +317,8 @@ impl<P: Platform> Engine<P> {
         for index in self.io.due(now) {
             let owner = self.io.owner(index);
             let member = self.members.get(owner).map(|member| (member.info.id, member.info.block_size));
-            let command = member.and_then(|(nsid, block_size)| self.io.command(index, nsid, block_size));
+            // Whatever it was that failed: pages are described in the plainest way.
+            let command = member.and_then(|(nsid, block_size)| self.io.command(index, nsid, block_size, false));
             match command {
                 Some(command) => self.io.issue(&self.platform, &*self.registers, index, &command, now),
                 None => self.io.finish(index, Err(ErrorKind::BadRequest.into())),

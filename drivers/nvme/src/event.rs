@@ -164,6 +164,8 @@ pub enum Event {
         /// How long ago it was submitted, in ns.
         waited_ns: u64,
     },
+    /// The controller says that it takes scatter gather lists, but does not.
+    NoScatterGather,
     /// A late command is being aborted.
     Aborting,
     /// The controller answers, but does not abort: what is late gets all the time that a command may take.
@@ -221,6 +223,7 @@ impl fmt::Display for Event {
             Self::Late { command, waited_ns } => {
                 write!(f, "{command} is not answered after {} ms", waited_ns / 1_000_000)
             }
+            Self::NoScatterGather => f.write_str("scatter gather lists are refused: going on without"),
             Self::Aborting => f.write_str("aborting the late command"),
             Self::AbortRefused => f.write_str("the controller answers, but does not abort: waiting on"),
             Self::AbortFailed => f.write_str("the abort did not help"),

@@ -7,8 +7,8 @@ use block::Access;
 
 use crate::bytes::{Text, array, le8, le16, le32, le64};
 use crate::spec::identify::{
-    BlockFormat, Controller, DPS_TYPE, Descriptor, NSATTR_WRITE_PROTECTED, Namespace, ONCS_WRITE_ZEROES, VWC_PRESENT,
-    command_set, controller_type, descriptor_type,
+    BlockFormat, Controller, DPS_TYPE, Descriptor, NSATTR_WRITE_PROTECTED, Namespace, ONCS_WRITE_ZEROES, SGLS_SUPPORT,
+    VWC_PRESENT, command_set, controller_type, descriptor_type,
 };
 use crate::spec::register::Capabilities;
 
@@ -37,6 +37,8 @@ pub struct ControllerInfo {
     pub has_write_cache: bool,
     /// It has Write Zeroes.
     pub has_write_zeroes: bool,
+    /// Its I/O commands take scatter gather lists.
+    pub has_scatter_gather: bool,
     /// The delays that a status may ask for before a retry, in ns.
     pub retry_delays_ns: [u64; 3],
     /// How long a shutdown may take, in ns; 0 = not said.
@@ -76,6 +78,7 @@ impl ControllerInfo {
             max_namespace_id: le32(page, offset_of!(Controller, nn)),
             has_write_cache: le8(page, offset_of!(Controller, vwc)) & VWC_PRESENT != 0,
             has_write_zeroes: le16(page, offset_of!(Controller, oncs)) & ONCS_WRITE_ZEROES != 0,
+            has_scatter_gather: matches!(le32(page, offset_of!(Controller, sgls)) & SGLS_SUPPORT, 1 | 2),
             retry_delays_ns: [delay(0), delay(1), delay(2)],
             shutdown_ns: u64::from(le32(page, offset_of!(Controller, rtd3e))) * 1000,
             error_log_entries: u16::from(le8(page, offset_of!(Controller, elpe))) + 1,

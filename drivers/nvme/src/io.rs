@@ -18,12 +18,12 @@ use block::{Completion, Error, ErrorKind, Request, Tag};
 use platform::dma::PAGE_SIZE;
 use platform::{DmaBuffer, Platform};
 
+use crate::command::{self, List};
 use crate::config::{MAX_DEPTH, Timeouts};
 use crate::event::CommandName;
 use crate::queue::QueuePair;
 use crate::slots::Slots;
-use crate::spec::Command;
-use crate::spec::io;
+use crate::spec::{Command, sgl};
 use crate::{checkpoint, prp};
 
 /// Bits of a command id that are the slot's number.
@@ -59,6 +59,8 @@ struct Slot {
     overdue: bool,
     /// It was late, but the controller is alive: only its limit counts.
     spared: bool,
+    /// Its data pointer is a scatter gather list descriptor.
+    is_segment: bool,
     result: Result<(), Error>,
 }
 
@@ -141,6 +143,7 @@ impl Io {
             attempts: 0,
             overdue: false,
             spared: false,
+            is_segment: false,
             // Poison: a completion that was not set by an answer of the device is an error.
             result: Err(Error::new(ErrorKind::Protocol)),
         };
@@ -154,36 +157,16 @@ impl Io {
         request
     }
 
-    /// Makes the command of a slot, with its PRP list; `None` if its data cannot be described.
-    pub(crate) fn command(&mut self, index: usize, nsid: u32, block_size: u32) -> Option<Command> {
+    /// Makes the command of a slot, with its PRP list; `None` if its data cannot be described. With `segments` the device takes
+    /// a scatter gather list instead.
+    pub(crate) fn command(&mut self, index: usize, nsid: u32, block_size: u32, segments: bool) -> Option<Command> {
         let slot = self.slots.get_mut(index)?;
         slot.generation = (slot.generation + 1) & GENERATIONS;
         let base = Command { command_id: slot.generation << INDEX_BITS | index as u16, nsid, ..Command::default() };
-        let (opcode, first_block, blocks, buffer, fua) = match slot.request.as_ref()? {
-            Request::Read { first_block, blocks, buffer } => (io::READ, *first_block, *blocks, Some(buffer), false),
-            Request::Write { first_block, blocks, buffer, fua } => {
-                (io::WRITE, *first_block, *blocks, Some(buffer), *fua)
-            }
-            Request::WriteZeroes { first_block, blocks } => (io::WRITE_ZEROES, *first_block, *blocks, None, false),
-            Request::Flush => return Some(Command { opcode: io::FLUSH, ..base }),
-        };
-        let (prp1, prp2) = match buffer {
-            None => (0, 0),
-            Some(buffer) => {
-                let len = (blocks as usize).checked_mul(block_size as usize)?;
-                let offset = index * self.list_bytes;
-                prp::describe(buffer.bus_address(), len, &mut self.lists, offset, self.list_bytes)?
-            }
-        };
-        Some(Command {
-            opcode,
-            prp1,
-            prp2,
-            cdw10: first_block as u32,
-            cdw11: (first_block >> 32) as u32,
-            cdw12: blocks.checked_sub(1)? | if fua { io::FORCE_UNIT_ACCESS } else { 0 },
-            ..base
-        })
+        let list = List { memory: &mut self.lists, offset: index * self.list_bytes, room: self.list_bytes };
+        let command = command::build(base, slot.request.as_ref()?, block_size, segments, list)?;
+        slot.is_segment = command.flags & sgl::DATA_POINTER != 0;
+        Some(command)
     }
 
     /// Hands a slot's command to the device.
@@ -326,6 +309,11 @@ impl Io {
         self.slots.get(index).map_or(0, |slot| slot.attempts)
     }
 
+    /// Whether a slot's command has a scatter gather list.
+    pub(crate) fn is_segment(&self, index: usize) -> bool {
+        self.slots.get(index).is_some_and(|slot| slot.is_segment)
+    }
+
     /// How long ago a slot's request was submitted.
     pub(crate) fn waited(&self, index: usize, now: u64) -> u64 {
         self.slots.get(index).map_or(0, |slot| slot.waited(now))
@@ -368,6 +356,7 @@ impl Slot {
             attempts: 0,
             overdue: false,
             spared: false,
+            is_segment: false,
             result: Ok(()),
         }
     }

@@ -31,6 +31,7 @@ mod admin;
 mod attach;
 mod bytes;
 pub mod checkpoint;
+mod command;
 mod config;
 mod controller;
 mod crash;

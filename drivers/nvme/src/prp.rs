@@ -18,6 +18,12 @@ pub(crate) const fn list_bytes(max_transfer: u32) -> usize {
 
 const _: () = assert!(list_bytes(crate::config::MAX_TRANSFER) <= PAGE_SIZE);
 
+/// Whether `len` bytes at bus address `start` lie in more than two pages, and so take a list.
+pub(crate) fn needs_list(start: u64, len: usize) -> bool {
+    let page = PAGE_SIZE as u64;
+    (start % page).saturating_add(len as u64) > 2 * page
+}
+
 /// Describes `len` bytes at bus address `start`, with the list, if it takes one, at `offset` of `lists`.
 ///
 /// `None` if the address is not a multiple of 4, or the list does not fit.
@@ -84,6 +90,7 @@ mod tests {
         assert_eq!(describe(0x5e00, 512, &mut lists, 0, 8), Some((0x5e00, 0)));
         assert_eq!(describe(0x5e00, 516, &mut lists, 0, 8), Some((0x5e00, 0x6000)));
         assert_eq!(describe(0x5000, 8192, &mut lists, 0, 8), Some((0x5000, 0x6000)));
+        assert!(!needs_list(0x5000, 8192) && needs_list(0x5004, 8192) && needs_list(0x5000, 8196));
         assert_eq!(lists.read::<u64>(0), Some(0));
     }
 

@@ -25,7 +25,7 @@ pub const MAX_ADMIN_ENTRIES: u16 = 4096;
 pub struct Command {
     /// What to do: [`admin`] or [`io`].
     pub opcode: u8,
-    /// Fused operation and data pointer kind; 0 = not fused, PRPs.
+    /// Fused operation and data pointer kind; 0 = not fused, PRPs. [`sgl::DATA_POINTER`] is the other kind.
     pub flags: u8,
     /// Identifies the command among those of its queue.
     pub command_id: u16,
@@ -102,6 +102,18 @@ const _: () = assert!(core::mem::offset_of!(CompletionEntry, status) == 14);
 impl CompletionEntry {
     /// In the fourth dword: the phase tag, which tells new entries from old ones.
     pub const PHASE: u32 = 1 << 16;
+}
+
+/// Scatter gather list descriptors (base 4.1.2).
+pub mod sgl {
+    /// In a command's flags: its data pointer is a scatter gather list descriptor, and no metadata pointer is one.
+    pub const DATA_POINTER: u8 = 0b01 << 6;
+
+    /// The second word of a data block descriptor: `len` contiguous bytes, whose address is the first word.
+    pub const fn data_block(len: u32) -> u64 {
+        // Descriptor type and subtype in the last byte are both 0: a data block, at an address.
+        len as u64
+    }
 }
 
 /// Opcodes and fields of admin commands (base 5).

@@ -79,6 +79,19 @@ impl Status {
         }
     }
 
+    /// Whether a command may have failed so because of its scatter gather list.
+    pub const fn may_be_about_sgl(self) -> bool {
+        self.code_type() == code_type::GENERIC
+            && matches!(
+                self.code(),
+                generic::INVALID_FIELD
+                    | generic::SGL_SEGMENT
+                    | generic::SGL_COUNT
+                    | generic::SGL_LENGTH
+                    | generic::SGL_TYPE
+            )
+    }
+
     /// The error that callers see.
     pub const fn to_error(self) -> Error {
         Error::with_status(self.kind(), self.device_status())
@@ -144,6 +157,10 @@ const fn generic_words(code: u8) -> &'static str {
         generic::QUEUE_DELETED => "aborted by its queue's deletion",
         generic::INVALID_NAMESPACE => "invalid namespace or format",
         generic::SEQUENCE => "command sequence error",
+        generic::SGL_SEGMENT => "invalid SGL segment descriptor",
+        generic::SGL_COUNT => "invalid number of SGL descriptors",
+        generic::SGL_LENGTH => "invalid SGL length",
+        generic::SGL_TYPE => "invalid SGL descriptor type",
         generic::PRP_OFFSET => "invalid PRP offset",
         generic::DENIED => "operation denied",
         generic::SANITIZE_FAILED => "sanitize failed",

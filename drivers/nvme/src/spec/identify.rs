@@ -71,7 +71,10 @@ pub struct Controller {
     _522: [u8; 3],
     /// Volatile write cache; bit 0: there is one.
     pub vwc: u8,
-    _526: [u8; 242],
+    _526: [u8; 10],
+    /// Scatter gather lists: how far I/O commands may use them.
+    pub sgls: u32,
+    _540: [u8; 228],
     /// NVM subsystem's qualified name, UTF-8, ended by 0.
     pub subnqn: [u8; 256],
     _1024: [u8; 3072],
@@ -87,12 +90,16 @@ const _: () = assert!(offset_of!(Controller, sqes) == 512);
 const _: () = assert!(offset_of!(Controller, nn) == 516);
 const _: () = assert!(offset_of!(Controller, oncs) == 520);
 const _: () = assert!(offset_of!(Controller, vwc) == 525);
+const _: () = assert!(offset_of!(Controller, sgls) == 536);
 const _: () = assert!(offset_of!(Controller, subnqn) == 768);
 
 /// In ONCS: Write Zeroes is there.
 pub const ONCS_WRITE_ZEROES: u16 = 1 << 3;
 /// In VWC: there is a volatile write cache.
 pub const VWC_PRESENT: u8 = 1;
+
+/// In SGLS: whether there are scatter gather lists. 1 = yes, 2 = yes, for addresses and lengths that are multiples of 4.
+pub const SGLS_SUPPORT: u32 = 0b11;
 
 /// Controller types (CNTRLTYPE).
 pub mod controller_type {

@@ -38,6 +38,14 @@ pub mod generic {
     pub const INVALID_NAMESPACE: u8 = 0x0B;
     /// Commands were out of sequence.
     pub const SEQUENCE: u8 = 0x0C;
+    /// A scatter gather list's segment descriptor is not valid.
+    pub const SGL_SEGMENT: u8 = 0x0D;
+    /// A scatter gather list has too few or too many descriptors.
+    pub const SGL_COUNT: u8 = 0x0E;
+    /// A scatter gather list's length is not that of the data.
+    pub const SGL_LENGTH: u8 = 0x0F;
+    /// A scatter gather list descriptor's type is not valid.
+    pub const SGL_TYPE: u8 = 0x11;
     /// A PRP's offset is not valid.
     pub const PRP_OFFSET: u8 = 0x13;
     /// The operation is denied.

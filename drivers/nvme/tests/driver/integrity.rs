@@ -54,7 +54,8 @@ struct Check {
 impl Check {
     fn new(weather: Weather) -> Self {
         let Weather { shuffle, entries, .. } = weather;
-        let bench = ready(Options { shuffle, max_entries: entries, ..Options::default() });
+        let scatter_gather = (shuffle % 2) as u32;
+        let bench = ready(Options { shuffle, max_entries: entries, scatter_gather, ..Options::default() });
         let mut count = 0u32;
         let every = move |n: u32, count: u32| n != 0 && count.is_multiple_of(n);
         lock(&bench.device).judge(move |entry| {

@@ -65,7 +65,15 @@ fn zeroes_are_written_without_a_buffer() {
 /// Every length from every offset within a page that matters: one page, two, a list, a list that just fits.
 #[test]
 fn buffers_of_any_size_and_place_are_described() {
-    let mut bench = ready(Options { mdts: 8, ..Options::default() });
+    for scatter_gather in [0, 1, 2, 3] {
+        let bench = write_and_read_all_sizes(scatter_gather);
+        let segments = lock(&bench.device).taken.iter().filter(|entry| entry.flags != 0).count();
+        assert_eq!(segments > 0, matches!(scatter_gather, 1 | 2), "{scatter_gather}");
+    }
+}
+
+fn write_and_read_all_sizes(scatter_gather: u32) -> crate::bench::Bench {
+    let mut bench = ready(Options { mdts: 8, scatter_gather, ..Options::default() });
     assert_eq!(bench.disks[0].geometry().max_transfer_blocks, 2048);
     for blocks in [1, 7, 8, 9, 15, 16, 17, 24, 511, 512, 2047, 2048u32] {
         for offset in [0, 8, 512, 3584, 4088] {
@@ -87,6 +95,35 @@ fn buffers_of_any_size_and_place_are_described() {
         }
     }
     bench.assert_clean();
+    bench
+}
+
+#[test]
+fn a_device_that_refuses_the_lists_that_it_announced_gets_pages() {
+    for status in [0x4002, 0x400D, 0x400F, 0x4011] {
+        let mut bench = ready(Options { scatter_gather: 1, ..Options::default() });
+        lock(&bench.device).judge(move |entry| match entry.flags {
+            0 => Verdict::Obey,
+            _ => Verdict::Fail(status),
+        });
+        for round in 0..3 {
+            let write = bench.write(0, 100, round + 1);
+            assert!(bench.perform(write).result.is_ok());
+            assert!(bench.medium(0, 100).iter().all(|byte| *byte == round + 1));
+        }
+        assert_eq!(lock(&bench.device).taken.iter().filter(|entry| entry.flags != 0).count(), 1);
+        assert!(bench.events().contains(&Event::NoScatterGather));
+        bench.assert_clean();
+    }
+}
+
+#[test]
+fn without_a_list_a_refusal_is_one() {
+    let mut bench = ready(Options { scatter_gather: 1, ..Options::default() });
+    fail(&bench, 0x4002, usize::MAX);
+    let write = bench.write(0, 1, 1);
+    assert_eq!(kind(&bench.perform(write)), ErrorKind::Device);
+    assert_eq!(lock(&bench.device).io_opcodes().len(), 1);
 }
 
 #[test]

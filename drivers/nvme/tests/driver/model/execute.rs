@@ -1,6 +1,6 @@
 //! What the model does when it obeys a command.
 
-use super::prp::walk;
+use super::prp::pieces;
 use super::{Device, Entry};
 
 const SUCCESS: u16 = 0;
@@ -109,6 +109,7 @@ impl Device {
         page[516..520].copy_from_slice(&highest.to_le_bytes());
         page[520] = if options.write_zeroes { 8 } else { 0 };
         page[525] = u8::from(options.write_cache.is_some());
+        page[536..540].copy_from_slice(&options.scatter_gather.to_le_bytes());
         page
     }
 
@@ -188,7 +189,7 @@ impl Device {
     }
 
     fn write_host(&mut self, entry: &Entry, data: &[u8]) -> u16 {
-        let pieces = match walk(&self.bus, entry.prp1, entry.prp2, data.len()) {
+        let pieces = match pieces(&self.bus, entry, data.len()) {
             Ok(pieces) => pieces,
             Err(what) => {
                 self.violation(what);
@@ -207,7 +208,7 @@ impl Device {
     }
 
     fn read_host(&mut self, entry: &Entry, len: usize) -> Result<Vec<u8>, u16> {
-        let pieces = walk(&self.bus, entry.prp1, entry.prp2, len).map_err(|what| {
+        let pieces = pieces(&self.bus, entry, len).map_err(|what| {
             self.violation(what);
             DATA_TRANSFER
         })?;

@@ -24,8 +24,9 @@ pub(crate) struct Entry {
     pub(crate) opcode: u8,
     pub(crate) id: u16,
     pub(crate) nsid: u32,
-    pub prp1: u64,
-    pub prp2: u64,
+    pub(crate) flags: u8,
+    pub(crate) prp1: u64,
+    pub(crate) prp2: u64,
     pub(crate) dwords: [u32; 6],
 }
 
@@ -36,6 +37,7 @@ impl Entry {
         Self {
             queue,
             opcode: bytes[0],
+            flags: bytes[1],
             id: u16::from_le_bytes([bytes[2], bytes[3]]),
             nsid: dword(1),
             prp1: qword(6),
@@ -109,6 +111,8 @@ pub(crate) struct Options {
     pub(crate) mdts: u8,
     pub(crate) write_cache: Option<bool>,
     pub(crate) write_zeroes: bool,
+    /// SGLS.
+    pub(crate) scatter_gather: u32,
     pub(crate) retry_delays: [u16; 3],
     pub(crate) serial: [u8; 20],
     pub(crate) namespaces: Vec<NamespaceOptions>,
@@ -136,6 +140,7 @@ impl Default for Options {
             mdts: 5,
             write_cache: Some(true),
             write_zeroes: true,
+            scatter_gather: 0,
             retry_delays: [0; 3],
             serial: *b"MODEL-0001          ",
             namespaces: vec![NamespaceOptions::default()],
@@ -333,8 +338,9 @@ impl Device {
                     continue;
                 }
                 let entry = Entry::parse(id, &bytes);
-                if bytes[1] != 0 || bytes[16..24] != [0; 8] {
-                    self.violation("fused, SGL or metadata pointer in a command");
+                let is_segment = bytes[1] == 0x40 && id != 0 && self.options.scatter_gather != 0;
+                if !(bytes[1] == 0 || is_segment) || bytes[16..24] != [0; 8] {
+                    self.violation("fused, unknown data pointer or metadata pointer in a command");
                 }
                 if !self.in_flight.insert((id, entry.id)) {
                     self.violation(format!("command id {:#x} is in use on queue {id}", entry.id));

@@ -1,11 +1,23 @@
-//! The model's own walk over physical region pages.
+//! The model's own walk over physical region pages and scatter gather lists.
 
 use platform_fake::Bus;
 
+use super::Entry;
+
 const PAGE: u64 = 4096;
 
-/// Where `len` bytes are, piece by piece.
-pub(crate) fn walk(bus: &Bus, prp1: u64, prp2: u64, len: usize) -> Result<Vec<(u64, usize)>, String> {
+/// Where the `len` bytes of a command are, piece by piece.
+pub(crate) fn pieces(bus: &Bus, entry: &Entry, len: usize) -> Result<Vec<(u64, usize)>, String> {
+    match entry.flags >> 6 {
+        0 => walk(bus, entry.prp1, entry.prp2, len),
+        // One data block descriptor: address, length, type 0.
+        1 if entry.prp2 == len as u64 => Ok(vec![(entry.prp1, len)]),
+        other => Err(format!("data pointer of kind {other}, {:#x} for {len} bytes", entry.prp2)),
+    }
+}
+
+/// Where `len` bytes are that PRPs describe.
+fn walk(bus: &Bus, prp1: u64, prp2: u64, len: usize) -> Result<Vec<(u64, usize)>, String> {
     if !prp1.is_multiple_of(4) {
         return Err(format!("PRP1 {prp1:#x} is not a multiple of 4"));
     }
