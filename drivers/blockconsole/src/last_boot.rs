@@ -49,7 +49,7 @@ pub struct LastBoot {
     boot: Option<u32>,
     kept: Kept,
     crash: Option<KeptRecord>,
-    /// The end of the piece with text that was read last, and its number.
+    /// The line that goes on behind the piece with text that was read last, and that piece's number.
     end: Option<(u32, Snippet)>,
     /// The piece that the text ends in, if the last line may have begun in the one before it.
     torn: Option<Torn>,
@@ -60,7 +60,7 @@ pub struct LastBoot {
 struct Torn {
     piece: u32,
     begin: Snippet,
-    /// The end of the piece before it, if that was read.
+    /// What the piece before it has of that line, if it was read.
     before: Option<Snippet>,
 }
 
@@ -85,27 +85,22 @@ enum State {
     Done,
 }
 
-/// A few bytes from either end of a piece: more than a crash record's last line has.
+/// The first bytes of a line, or of a part of one: enough to tell a crash record's last line.
 #[derive(Clone, Copy, Debug)]
 struct Snippet {
-    bytes: [u8; SNIPPET],
+    bytes: [u8; END.len()],
+    len: u8,
 }
 
-const SNIPPET: usize = 128;
-
 impl Snippet {
-    const NONE: Self = Self { bytes: [b'\n'; SNIPPET] };
-
-    fn first(bytes: &[u8]) -> Self {
-        let mut snippet = Self::NONE;
+    fn of(bytes: &[u8]) -> Self {
+        let mut snippet = Self { bytes: [0; END.len()], len: bytes.len().min(END.len()) as u8 };
         snippet.bytes.iter_mut().zip(bytes).for_each(|(to, from)| *to = *from);
         snippet
     }
 
-    fn last(bytes: &[u8]) -> Self {
-        let mut snippet = Self::NONE;
-        snippet.bytes.iter_mut().rev().zip(bytes.iter().rev()).for_each(|(to, from)| *to = *from);
-        snippet
+    fn bytes(&self) -> impl Iterator<Item = &u8> {
+        self.bytes.iter().take(usize::from(self.len))
     }
 }
 
@@ -153,7 +148,7 @@ impl LastBoot {
             }
             State::Before { tile, piece } => {
                 if let Some(torn) = &mut self.torn {
-                    torn.before = Some(Snippet::last(bytes));
+                    torn.before = Some(Snippet::of(unfinished_line(bytes)));
                 }
                 self.narrow(tile, piece + 1, piece + 2)
             }
@@ -225,8 +220,8 @@ impl LastBoot {
         self.crash = self.crash_at_end(tile, piece.saturating_mul(self.piece), bytes);
         let is_torn = piece > 0 && last_line(bytes).is_some_and(|(above, _)| above.is_empty());
         let before = self.end.filter(|(of, _)| of + 1 == piece).map(|(_, end)| end);
-        self.torn = is_torn.then(|| Torn { piece, begin: Snippet::first(bytes), before });
-        self.end = Some((piece, Snippet::last(bytes)));
+        self.torn = is_torn.then(|| Torn { piece, begin: Snippet::of(bytes), before });
+        self.end = Some((piece, Snippet::of(unfinished_line(bytes))));
         let last_block = bytes.len().saturating_sub(self.block as usize);
         let ends_here = is_blank(bytes.get(last_block..).unwrap_or_default());
         self.narrow(tile, piece, if ends_here { piece + 1 } else { high })
@@ -238,10 +233,10 @@ impl LastBoot {
         }
         let Some(Torn { piece, begin, before }) = self.torn else { return State::Done };
         let Some(before) = before else { return State::Before { tile, piece: piece - 1 } };
-        let mut seam = [0; 2 * SNIPPET];
-        seam.iter_mut().zip(before.bytes.iter().chain(&begin.bytes)).for_each(|(to, from)| *to = *from);
-        let start = piece.saturating_mul(self.piece).saturating_sub(SNIPPET as u32);
-        self.crash = self.crash_at_end(tile, start, &seam);
+        if before.bytes().chain(begin.bytes()).take(END.len()).eq(END) {
+            let begins_here = piece.saturating_mul(self.piece) >= REACH;
+            self.crash = Some(self.record(tile, begins_here));
+        }
         State::Done
     }
 
@@ -256,6 +251,11 @@ impl LastBoot {
         }
         let begins_here = start + above.len() as u32 >= REACH
             || above.split(|byte| *byte == b'\n').any(|line| line.starts_with(BEGIN));
+        Some(self.record(tile, begins_here))
+    }
+
+    /// A record that ends in this tile, and begins there or in the one before.
+    fn record(&self, tile: u32, begins_here: bool) -> KeptRecord {
         let mut first = tile;
         if !begins_here {
             for _ in 0..MAX_TILES_TRIED {
@@ -265,8 +265,13 @@ impl LastBoot {
                 }
             }
         }
-        Some(KeptRecord { first, last: tile })
+        KeptRecord { first, last: tile }
     }
+}
+
+/// What stands behind the last line feed.
+fn unfinished_line(bytes: &[u8]) -> &[u8] {
+    bytes.rsplit(|byte| *byte == b'\n').next().unwrap_or_default()
 }
 
 /// The last line that is not blank, and what is above it.
