@@ -55,8 +55,19 @@ pub enum Command {
     Man(ManArgs),
 }
 
+const FORMAT_EXAMPLES: &str = "\
+Examples:
+  bcon format /dev/sdb2                        a partition of a disk
+  bcon format disk.img --size 64M              a new image
+  bcon format usb.img --partition 2            a partition of an image
+  bcon format esp.img --log-file               the file BCON.LOG on a FAT volume
+
+The first MiB is zeroed, and its first sector becomes a header, as the Linux driver's own tool does it; nothing else is
+touched. What is mounted or in use is always refused, and what is not empty without --force.";
+
 /// What `format` takes.
 #[derive(Args, Debug)]
+#[command(after_long_help = FORMAT_EXAMPLES)]
 pub struct FormatArgs {
     /// The disk, partition or file
     #[arg(value_name = "TARGET")]
@@ -165,8 +176,25 @@ pub struct LineArgs {
     pub which: WhichConsole,
 }
 
+const CAT_FORMATS: &str = "\
+Fields of --output json, absent where they are not known:
+  console  what the console is called         time     seconds since that boot's start
+  uuid     the console's uuid                 level    error, warn, info, debug, trace
+  boot     number of the boot                 target   who logged it
+  tile     number of the tile                 message  what was logged
+  crash    true for a crash record's lines; their message is the whole line
+
+--output journal is systemd's journal export format:
+  bcon cat disk.img --output journal | systemd-journal-remote -o disk.journal -
+  journalctl --file disk.journal
+A boot that does not know when it began is dated so many days after 1970 as its number says.
+
+Lines of a crash record count as errors for --level. Lines without a level are printed whatever --level says, and lines
+without a time or a target are left out by --since, --until and --target.";
+
 /// What `cat` takes.
 #[derive(Args, Debug)]
+#[command(after_long_help = CAT_FORMATS)]
 pub struct CatArgs {
     /// Disks, partitions or images
     #[arg(value_name = "TARGET", required = true)]
@@ -211,8 +239,17 @@ pub struct TailArgs {
     pub lines: LineArgs,
 }
 
+const CRASH_EXAMPLES: &str = "\
+Examples:
+  bcon crash disk.img --elf target/release/kernel
+  bcon crash --all images/ --elf builds/       many disks: how often each crash, and where
+
+Exit status: 0 the record is whole, 1 there is none, 2 it is damaged, 3 failed. A program whose build id is another than
+the record's is refused: its addresses would mean something else.";
+
 /// What `crash` takes.
 #[derive(Args, Debug)]
+#[command(after_long_help = CRASH_EXAMPLES)]
 pub struct CrashArgs {
     /// Disks, partitions, images, or folders of images
     #[arg(value_name = "TARGET", required = true)]
@@ -245,8 +282,15 @@ pub struct VerifyArgs {
     pub output: Report,
 }
 
+const EXTENTS_EXAMPLES: &str = "\
+Example, for a file on a mounted file system that stays where it is:
+  dd if=/dev/zero of=/boot/bcon.log bs=1M count=64
+  bcon format /boot/bcon.log && sync
+  bcon extents /boot/bcon.log                  prints bcon.extents=sda:2048+131072, for the kernel's command line";
+
 /// What `extents` takes.
 #[derive(Args, Debug)]
+#[command(after_long_help = EXTENTS_EXAMPLES)]
 pub struct ExtentsArgs {
     /// The file, on a mounted file system
     #[arg(value_name = "FILE")]

@@ -5,7 +5,7 @@ pub mod symbols;
 
 use crate::log::{Log, tile_line_in};
 use crate::pieces::text_at;
-use blockconsole::crash::{Damage, MAX_RECORD, Verdict, find_last};
+use blockconsole::crash::{BEGIN, Damage, MAX_RECORD, Verdict, find_last};
 
 /// A crash record on a disk.
 #[derive(Clone, Debug)]
@@ -80,7 +80,10 @@ pub fn last_from(log: &Log, oldest: u64, boot: Option<u32>) -> Option<Crash> {
             text.extend::<Vec<u8>>(head);
         }
         let wanted = boot.is_none() || boot == own_boot;
-        if let Some(found) = find_last(&text).filter(|found| wanted && found.range.start < own_len) {
+        // Most tiles have no record, and this tells faster.
+        let may_begin = wanted && memchr::memmem::rfind(&text, BEGIN).is_some();
+        let found = may_begin.then(|| find_last(&text)).flatten();
+        if let Some(found) = found.filter(|found| found.range.start < own_len) {
             let part = |range: std::ops::Range<usize>| text.get(range).unwrap_or_default().to_vec();
             let (id, verdict, tile) = (found.id, found.verdict, position.tile);
             let (text, lines) = (part(found.range), part(found.lines));
