@@ -8,7 +8,7 @@
 //! does not take it: what it needs stands in [`crash::stations`].
 
 use crate::arch::{clock, cpu};
-use crate::crash::stations::Station;
+use crate::crash::stations::{BUFFERS, Station};
 use crate::devices::disk::{Disk, Name};
 use crate::devices::find::{Progress, Ready, Starting};
 use crate::devices::platform::Machine;
@@ -24,8 +24,6 @@ use partition::ExplicitExtents;
 use platform::{DmaBuffer, Platform};
 use spin::{Mutex, Once};
 
-/// Buffers of a console.
-const BUFFERS: usize = 4;
 /// Size of each: four of them keep a device busy while one is filled.
 const BUFFER_BYTES: usize = 160 << 10;
 
@@ -238,7 +236,7 @@ impl Consoles {
             geometry.write_cache
         );
         let running = &mut self.running;
-        let places = scan::find_consoles(&name, &mut disk, settings, || {
+        let places = scan::find_consoles(&name, &mut disk, settings, &mut || {
             tick::alive();
             serial_log::pump_share();
             running.iter_mut().for_each(|running| running.pump(ring));

@@ -22,12 +22,20 @@ const PIECE: usize = 64 << 10;
 /// What disks are read through, one after the other.
 static BUFFER: Mutex<Option<DmaBuffer>> = Mutex::new(None);
 
+/// How a disk is read while it is searched: one type for all that do so, so that there is one search in the program.
+pub(crate) type Reader<'a> = Blocking<'a, Disk, &'a mut dyn FnMut(), fn(Completion<DmaBuffer>)>;
+
+/// Reads a disk through `buffer`. Nothing else may be in flight on it. `idle` is called while the disk is waited for.
+pub(crate) fn reader<'a>(disk: &'a mut Disk, buffer: DmaBuffer, idle: &'a mut dyn FnMut()) -> Reader<'a> {
+    Blocking::new(disk, buffer, idle, drop)
+}
+
 /// The places on a disk that carry a console's header, and what to call them. `idle` is called while the disk is waited for.
 pub(crate) fn find_consoles(
     name: &Name,
     disk: &mut Disk,
     settings: &Settings,
-    idle: impl FnMut(),
+    idle: &mut dyn FnMut(),
 ) -> Vec<(Name, Place)> {
     let block_size = disk.geometry().block_size;
     let kept = BUFFER.lock().take();
@@ -35,9 +43,7 @@ pub(crate) fn find_consoles(
         warn!("{name}: not enough memory to look for consoles");
         return Vec::new();
     };
-    // Nothing else is in flight on this disk: it has no console yet.
-    let stray = |_: Completion<DmaBuffer>| ();
-    let mut reader = Blocking::new(disk, buffer, idle, stray);
+    let mut reader = reader(disk, buffer, idle);
     let mut places = Box::new(Places::new());
     search(&mut reader, &mut vec![0; PIECE], &mut places, name, Some(settings), &mut |problem| {
         warn!("{name}: {problem}")
@@ -49,8 +55,8 @@ pub(crate) fn find_consoles(
 
 /// Fills `places` with those that carry a console's header. What is wrong with a disk's tables is `told`. Allocates
 /// nothing, and does not log.
-pub(crate) fn search<R: BlockReader>(
-    reader: &mut R,
+pub(crate) fn search(
+    reader: &mut Reader<'_>,
     scratch: &mut [u8],
     places: &mut Places,
     name: &Name,
@@ -81,7 +87,7 @@ pub(crate) fn place(block_size: u32, found: &partition::Place<'_>) -> Option<Pla
 }
 
 /// Whether a block begins with a console's header, and with the right one if only one will do.
-fn has_header<R: BlockReader>(reader: &mut R, scratch: &mut [u8], block: u64, uuid: Option<u32>) -> bool {
+fn has_header(reader: &mut Reader<'_>, scratch: &mut [u8], block: u64, uuid: Option<u32>) -> bool {
     let block_size = reader.block_size() as usize;
     let Some(scratch) = scratch.get_mut(..block_size) else { return false };
     if reader.read_blocks(block, scratch).is_err() {

@@ -7,6 +7,7 @@
 use crate::arch::clock;
 use crate::arch::serial::SerialPort;
 use crate::{crash, logger, tick};
+use alloc::boxed::Box;
 use blockconsole::Level;
 use blockconsole::line::{MAX_LINE, format_line};
 use blockconsole::ring::{Cursor, Next, Patience, RecordBuffer, Ring};
@@ -21,7 +22,7 @@ static MIDLINE: AtomicBool = AtomicBool::new(false);
 /// Records before this sequence number are durable on every console, and the port shall say so; 0: nothing to say.
 static ACKNOWLEDGE: AtomicU64 = AtomicU64::new(0);
 
-static ECHO: Mutex<Option<Echo>> = Mutex::new(None);
+static ECHO: Mutex<Option<Box<Echo>>> = Mutex::new(None);
 
 /// The port gets one in so many parts of a busy program's time.
 const SHARE: u64 = 5;
@@ -71,7 +72,7 @@ pub fn start(first: u64) -> bool {
     let mut echo = ECHO.lock();
     // SAFETY: the only handle on the port: `ECHO` is empty, and is filled by this function only. The boot loader is gone.
     let Some(port) = (unsafe { SerialPort::open() }) else { return false };
-    *echo = Some(Echo::new(port, ring, ring.cursor_at(first), Patience::Wait));
+    *echo = Some(Box::new(Echo::new(port, ring, ring.cursor_at(first), Patience::Wait)));
     true
 }
 

@@ -4,13 +4,12 @@
 //! were known, starts each such device anew by its crash side, searches it as the kernel would have, and writes to what it
 //! finds, one console after the other, with one set of memory for all.
 
-use super::stations::{RawBuffer, Station, Successor};
+use super::stations::{BUFFERS, RawBuffer, Station, Successor};
 use crate::arch::{clock, cpu};
-use crate::devices::disk::{CrashPort, Name};
+use crate::devices::disk::{Disk, Name};
 use crate::devices::platform::Machine;
 use crate::{consoles, scan};
 use alloc::boxed::Box;
-use block::blocking::Blocking;
 use block::{BlockDevice, State};
 use blockconsole::console::{self, Config, Console, Crash, Outcome, TargetCell};
 use blockconsole::ring::Ring;
@@ -27,7 +26,7 @@ const MAX: usize = 16;
 /// Most namespaces of a controller that are searched.
 const MAX_NAMESPACES: usize = 8;
 /// Bytes of each buffer: the log of a start, and a crash record.
-const BUFFER_BYTES: usize = 32 << 10;
+const BUFFER_BYTES: usize = 16 << 10;
 /// Bytes that are read at a time.
 const PIECE: usize = 16 << 10;
 
@@ -51,10 +50,10 @@ enum Way {
 /// Memory for searching and writing.
 struct Kit {
     cell: TargetCell,
-    buffers: [RawBuffer; 2],
+    buffers: [RawBuffer; BUFFERS],
     read: RawBuffer,
     /// The way to the namespace that is searched.
-    port: UnsafeCell<Option<CrashPort>>,
+    port: UnsafeCell<Option<Disk>>,
     work: UnsafeCell<Work>,
 }
 
@@ -69,13 +68,11 @@ struct Work {
 
 /// Sets the memory aside. Until it is, and if there is too little, crashes are not looked after here.
 pub fn prepare() {
-    let buffer = |len| RawBuffer::allocate(len);
-    let (Some(one), Some(other), Some(read)) = (buffer(BUFFER_BYTES), buffer(BUFFER_BYTES), buffer(PIECE)) else {
-        return;
-    };
+    let memory = RawBuffer::allocate_all(BUFFER_BYTES).zip(RawBuffer::allocate(PIECE));
+    let Some((buffers, read)) = memory else { return };
     KIT.call_once(|| Kit {
         cell: TargetCell::new(),
-        buffers: [one, other],
+        buffers,
         read,
         port: UnsafeCell::new(None),
         work: UnsafeCell::new(Work { scratch: [0; PIECE], places: Places::new(), successor: MaybeUninit::uninit() }),
@@ -170,7 +167,7 @@ pub(super) fn rescue(crash: Crash<'static>, ring: &Ring<'_>, deadline_ns: u64) -
                     let Some(namespace) = controller.port(index) else { break };
                     let name = Name::nvme(*number, namespace.info().id);
                     // SAFETY: this is the crash path, the only one to touch it, and the reference ends with the turn of the loop.
-                    let port = unsafe { &mut *kit.port.get() }.insert(CrashPort::nvme(namespace));
+                    let port = unsafe { &mut *kit.port.get() }.insert(Disk::nvme_crash(namespace));
                     search(name, port, kit, &mut found, (crash, ring, deadline_ns));
                 }
             }
@@ -193,7 +190,7 @@ pub(super) fn rescue(crash: Crash<'static>, ring: &Ring<'_>, deadline_ns: u64) -
 /// Searches a disk, and writes to the consoles on it.
 fn search(
     name: Name,
-    port: &mut CrashPort,
+    port: &mut Disk,
     kit: &'static Kit,
     found: &mut Found,
     (crash, ring, deadline_ns): (Crash<'static>, &Ring<'_>, u64),
@@ -208,7 +205,8 @@ fn search(
     let buffer = unsafe { kit.read.make() };
     let block_size = port.geometry().block_size;
     let settings = consoles::settings();
-    let mut reader = Blocking::new(port, buffer, cpu::relax, |_| ());
+    let mut idle = cpu::relax;
+    let mut reader = scan::reader(port, buffer, &mut idle);
     scan::search(&mut reader, scratch, places, &name, settings, &mut |_| ());
     for place in places.iter() {
         let name = name.partition(place.partition);
@@ -223,7 +221,7 @@ fn search(
         };
         // SAFETY: the console before is done, or its device was given up: consoles of one disk come one after the other, and the
         // next disk's buffers are used only when this one has nothing in flight any more.
-        let buffers = || unsafe { [kit.buffers[0].make(), kit.buffers[1].make()] };
+        let buffers = || kit.buffers.each_ref().map(|raw| unsafe { raw.make() });
         // A console that is about to mount is what the target of this one says.
         let _ = Console::new(config, &kit.cell, buffers());
         let resumed = kit.cell.load().and_then(|target| Console::resume(&target, crash, &kit.cell, buffers()));
@@ -237,7 +235,7 @@ fn search(
     }
 }
 
-fn write(console: &mut Successor, port: &mut CrashPort, ring: &Ring<'_>, deadline_ns: u64) -> Outcome {
+fn write(console: &mut Successor, port: &mut Disk, ring: &Ring<'_>, deadline_ns: u64) -> Outcome {
     while console.outcome() == Outcome::Working && clock::now_ns() < deadline_ns {
         console.pump(port, ring, clock::now_ns());
         while let Some(completion) = port.poll() {

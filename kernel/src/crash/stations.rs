@@ -7,7 +7,7 @@
 //! Stations are made on the heap and never given back, and the list of them is made of atomic pointers. So the crash path finds
 //! each whole, or not at all, without a lock.
 
-use crate::devices::disk::{CrashPort, Disk};
+use crate::devices::disk::Disk;
 use crate::devices::find::Controller;
 use crate::devices::platform::Machine;
 use alloc::boxed::Box;
@@ -22,20 +22,20 @@ use platform::{DmaBuffer, Platform};
 pub const MAX_DISKS: usize = 16;
 /// Most consoles of a disk.
 pub const MAX_CONSOLES: usize = 8;
-/// Buffers of a console that takes over: one is written while the next is filled.
-const BUFFERS: usize = 2;
-/// Size of each: what a tile's end keeps free for a crash.
-const BUFFER_BYTES: usize = console::RESERVE as usize;
+/// Size of each buffer of a console that takes over: all that there is to write fits one, as a rule.
+const BUFFER_BYTES: usize = 64 << 10;
 
 /// A console that takes over.
 pub(super) type Successor = Console<'static, DmaBuffer, BUFFERS>;
+/// As many buffers as those have that log: both are the same code.
+pub(crate) const BUFFERS: usize = 4;
 
 static STATIONS: [AtomicPtr<Station>; MAX_DISKS] = [const { AtomicPtr::new(null_mut()) }; MAX_DISKS];
 
 /// A disk, as the crash path has it.
 pub struct Station {
     pub(super) controller: Controller,
-    port: UnsafeCell<CrashPort>,
+    port: UnsafeCell<Disk>,
     /// The port is being changed at this moment, and must not be trusted without a reset.
     arming: AtomicBool,
     posts: [AtomicPtr<Post>; MAX_CONSOLES],
@@ -75,6 +75,11 @@ impl RawBuffer {
         Some(Self { start, bus_address: buffer.bus_address(), len: buffer.len() })
     }
 
+    /// All the buffers of a console.
+    pub(super) fn allocate_all(len: usize) -> Option<[Self; BUFFERS]> {
+        Some([Self::allocate(len)?, Self::allocate(len)?, Self::allocate(len)?, Self::allocate(len)?])
+    }
+
     /// The buffer.
     ///
     /// # Safety
@@ -86,7 +91,7 @@ impl RawBuffer {
 }
 
 /// Sets up a station for a disk. `None` if there are too many.
-pub fn open(controller: Controller, port: CrashPort) -> Option<&'static Station> {
+pub fn open(controller: Controller, port: Disk) -> Option<&'static Station> {
     let posts = [const { AtomicPtr::new(null_mut()) }; MAX_CONSOLES];
     let place = STATIONS.iter().find(|place| place.load(Ordering::Relaxed).is_null())?;
     // Suspect until it is armed for the first time.
@@ -107,7 +112,7 @@ impl Station {
     /// or not enough memory.
     pub fn add_console(&self, name: console::Name) -> Option<&'static TargetCell> {
         let place = self.posts.iter().find(|place| place.load(Ordering::Relaxed).is_null())?;
-        let buffers = [RawBuffer::allocate(BUFFER_BYTES)?, RawBuffer::allocate(BUFFER_BYTES)?];
+        let buffers = RawBuffer::allocate_all(BUFFER_BYTES)?;
         let post = Post { name, cell: TargetCell::new(), buffers, successor: UnsafeCell::new(MaybeUninit::uninit()) };
         let post: &'static Post = Box::leak(Box::new(post));
         place.store((&raw const *post).cast_mut(), Ordering::Release);
@@ -133,7 +138,7 @@ impl Station {
     /// # Safety
     /// For the crash path only, and for one reference at a time: whoever had one before never runs again.
     #[allow(clippy::mut_from_ref, reason = "the crash path is the only user left, as the contract says")]
-    pub(super) unsafe fn port(&self) -> &mut CrashPort {
+    pub(super) unsafe fn port(&self) -> &mut Disk {
         // SAFETY: the caller's promise.
         unsafe { &mut *self.port.get() }
     }

@@ -1,8 +1,7 @@
-//! A disk of any kind, and its crash port.
+//! A disk of any kind, by its driver or its crash port.
 
 use super::platform::{Machine, MappedRegisters, PortRegisters};
 use crate::checkpoint;
-use alloc::boxed::Box;
 use block::{BlockDevice, Completion, Geometry, Refused, Request, State, Tag};
 use core::fmt::{self, Write};
 use platform::DmaBuffer;
@@ -11,36 +10,32 @@ use virtio_blk::transport::AnyTransport;
 /// Transport of a virtio disk.
 pub type VirtioTransport = AnyTransport<MappedRegisters, PortRegisters>;
 
-/// A disk that is ready.
-pub enum Disk {
-    /// A namespace of an NVMe controller.
-    Nvme(nvme::Namespace<Machine>),
-    /// A virtio disk.
-    Virtio(Box<virtio_blk::Disk<Machine, VirtioTransport>>),
-}
-
-/// Steps at which a crash can be made, beside those of the drivers: a request of this sort has just been submitted to any disk.
-pub const CHECKPOINTS: [&str; 4] = ["disk.read", "disk.write", "disk.zeroes", "disk.flush"];
-
-fn step(request: &Request<DmaBuffer>) -> &'static str {
-    match request {
-        Request::Read { .. } => CHECKPOINTS[0],
-        Request::Write { .. } => CHECKPOINTS[1],
-        Request::WriteZeroes { .. } => CHECKPOINTS[2],
-        Request::Flush => CHECKPOINTS[3],
-    }
-}
-
-/// The way to a disk after a crash.
-pub struct CrashPort {
-    way: CrashWay,
+/// A way to a disk: by its driver, or by the crash port that belongs to it.
+///
+/// Both are one type, so that a console that logs and one that takes over after a crash are the same code.
+pub struct Disk {
+    way: Way,
     commands: Commands,
 }
 
 #[allow(clippy::large_enum_variant, reason = "there are few of them, and they do not move about")]
-enum CrashWay {
-    Nvme(nvme::CrashPort<Machine>),
-    Virtio(virtio_blk::CrashPort<Machine, VirtioTransport>),
+enum Way {
+    Nvme(nvme::Namespace<Machine>),
+    NvmeCrash(nvme::CrashPort<Machine>),
+    Virtio(virtio_blk::Disk<Machine, VirtioTransport>),
+    VirtioCrash(virtio_blk::CrashPort<Machine, VirtioTransport>),
+}
+
+/// Hands a call on to whichever way it is.
+macro_rules! each {
+    ($way:expr, $disk:ident => $call:expr) => {
+        match $way {
+            Way::Nvme($disk) => $call,
+            Way::NvmeCrash($disk) => $call,
+            Way::Virtio($disk) => $call,
+            Way::VirtioCrash($disk) => $call,
+        }
+    };
 }
 
 /// Commands that were submitted, by what they are.
@@ -65,23 +60,49 @@ impl fmt::Display for Commands {
     }
 }
 
-impl CrashPort {
-    /// The way to a namespace of an NVMe controller.
-    pub fn nvme(port: nvme::CrashPort<Machine>) -> Self {
-        Self { way: CrashWay::Nvme(port), commands: Commands::default() }
+/// Steps at which a crash can be made, beside those of the drivers: a request of this sort has just been submitted to any disk.
+pub const CHECKPOINTS: [&str; 4] = ["disk.read", "disk.write", "disk.zeroes", "disk.flush"];
+
+impl Disk {
+    /// A namespace of an NVMe controller.
+    pub fn nvme(namespace: nvme::Namespace<Machine>) -> Self {
+        Self::new(Way::Nvme(namespace))
     }
 
-    /// The way to a virtio disk.
-    pub fn virtio(port: virtio_blk::CrashPort<Machine, VirtioTransport>) -> Self {
-        Self { way: CrashWay::Virtio(port), commands: Commands::default() }
+    /// A namespace of an NVMe controller, after a crash.
+    pub fn nvme_crash(port: nvme::CrashPort<Machine>) -> Self {
+        Self::new(Way::NvmeCrash(port))
     }
 
-    /// Takes over what the disk has negotiated, each time that it has become ready.
-    pub fn arm(&mut self, disk: &Disk) {
-        if let (CrashWay::Virtio(port), Disk::Virtio(disk)) = (&mut self.way, disk)
+    /// A virtio disk.
+    pub fn virtio(disk: virtio_blk::Disk<Machine, VirtioTransport>) -> Self {
+        Self::new(Way::Virtio(disk))
+    }
+
+    /// A virtio disk, after a crash.
+    pub fn virtio_crash(port: virtio_blk::CrashPort<Machine, VirtioTransport>) -> Self {
+        Self::new(Way::VirtioCrash(port))
+    }
+
+    fn new(way: Way) -> Self {
+        Self { way, commands: Commands::default() }
+    }
+
+    /// A crash port takes over what its disk's driver has negotiated, each time that this has become ready.
+    pub fn arm(&mut self, driver: &Self) {
+        if let (Way::VirtioCrash(port), Way::Virtio(disk)) = (&mut self.way, &driver.way)
             && let Some(session) = disk.session()
         {
             port.arm(session);
+        }
+    }
+
+    /// The names of its medium, which several controllers may lead to.
+    pub fn medium(&self) -> Option<nvme::NamespaceNames> {
+        match &self.way {
+            Way::Nvme(disk) => Some(disk.info().names),
+            Way::NvmeCrash(port) => Some(port.info().names),
+            Way::Virtio(_) | Way::VirtioCrash(_) => None,
         }
     }
 
@@ -90,67 +111,12 @@ impl CrashPort {
         self.commands
     }
 
-    fn count(&mut self, request: &Request<DmaBuffer>) {
-        let commands = &mut self.commands;
-        *match request {
-            Request::Read { .. } => &mut commands.reads,
-            Request::Write { .. } => &mut commands.writes,
-            Request::WriteZeroes { .. } => &mut commands.zeroes,
-            Request::Flush => &mut commands.flushes,
-        } += 1;
-    }
-}
-
-impl BlockDevice for CrashPort {
-    type Buffer = DmaBuffer;
-
-    fn geometry(&self) -> Geometry {
-        match &self.way {
-            CrashWay::Nvme(port) => port.geometry(),
-            CrashWay::Virtio(port) => port.geometry(),
-        }
-    }
-
-    fn state(&self) -> State {
-        match &self.way {
-            CrashWay::Nvme(port) => port.state(),
-            CrashWay::Virtio(port) => port.state(),
-        }
-    }
-
-    fn submit(&mut self, tag: Tag, request: Request<DmaBuffer>) -> Result<(), Refused<DmaBuffer>> {
-        self.count(&request);
-        let point = step(&request);
+    /// What happened to it that is worth a line in the log.
+    pub fn next_event(&mut self) -> Option<nvme::Event> {
         match &mut self.way {
-            CrashWay::Nvme(port) => port.submit(tag, request)?,
-            CrashWay::Virtio(port) => port.submit(tag, request)?,
-        }
-        checkpoint::pass(point);
-        Ok(())
-    }
-
-    fn poll(&mut self) -> Option<Completion<DmaBuffer>> {
-        match &mut self.way {
-            CrashWay::Nvme(port) => port.poll(),
-            CrashWay::Virtio(port) => port.poll(),
-        }
-    }
-
-    fn recover(&mut self) {
-        self.commands.resets += 1;
-        match &mut self.way {
-            CrashWay::Nvme(port) => port.recover(),
-            CrashWay::Virtio(port) => port.recover(),
-        }
-    }
-}
-
-impl Disk {
-    /// The names of its medium, which several controllers may lead to.
-    pub fn medium(&self) -> Option<nvme::NamespaceNames> {
-        match self {
-            Self::Nvme(disk) => Some(disk.info().names),
-            Self::Virtio(_) => None,
+            Way::Nvme(disk) => disk.next_event(),
+            Way::NvmeCrash(port) => port.next_event(),
+            Way::Virtio(_) | Way::VirtioCrash(_) => None,
         }
     }
 }
@@ -159,41 +125,33 @@ impl BlockDevice for Disk {
     type Buffer = DmaBuffer;
 
     fn geometry(&self) -> Geometry {
-        match self {
-            Self::Nvme(disk) => disk.geometry(),
-            Self::Virtio(disk) => disk.geometry(),
-        }
+        each!(&self.way, disk => disk.geometry())
     }
 
     fn state(&self) -> State {
-        match self {
-            Self::Nvme(disk) => disk.state(),
-            Self::Virtio(disk) => disk.state(),
-        }
+        each!(&self.way, disk => disk.state())
     }
 
     fn submit(&mut self, tag: Tag, request: Request<DmaBuffer>) -> Result<(), Refused<DmaBuffer>> {
-        let point = step(&request);
-        match self {
-            Self::Nvme(disk) => disk.submit(tag, request)?,
-            Self::Virtio(disk) => disk.submit(tag, request)?,
-        }
-        checkpoint::pass(point);
+        let (count, step) = match &request {
+            Request::Read { .. } => (&mut self.commands.reads, CHECKPOINTS[0]),
+            Request::Write { .. } => (&mut self.commands.writes, CHECKPOINTS[1]),
+            Request::WriteZeroes { .. } => (&mut self.commands.zeroes, CHECKPOINTS[2]),
+            Request::Flush => (&mut self.commands.flushes, CHECKPOINTS[3]),
+        };
+        each!(&mut self.way, disk => disk.submit(tag, request))?;
+        *count = count.wrapping_add(1);
+        checkpoint::pass(step);
         Ok(())
     }
 
     fn poll(&mut self) -> Option<Completion<DmaBuffer>> {
-        match self {
-            Self::Nvme(disk) => disk.poll(),
-            Self::Virtio(disk) => disk.poll(),
-        }
+        each!(&mut self.way, disk => disk.poll())
     }
 
     fn recover(&mut self) {
-        match self {
-            Self::Nvme(disk) => disk.recover(),
-            Self::Virtio(disk) => disk.recover(),
-        }
+        self.commands.resets = self.commands.resets.wrapping_add(1);
+        each!(&mut self.way, disk => disk.recover());
     }
 }
 

@@ -1,6 +1,6 @@
 //! Finds disks: NVMe controllers and virtio disks, with or without PCI.
 
-use super::disk::{CrashPort, Disk, Name, VirtioTransport};
+use super::disk::{Disk, Name, VirtioTransport};
 use super::platform::{Machine, PortRegisters};
 use crate::crash::early::{self, Early};
 use crate::crash::stations::{self, Station};
@@ -87,7 +87,7 @@ impl Starting {
                 match disk.state() {
                     State::Recovering => Progress::Going(Self::Virtio { number, disk, station, early }),
                     State::Ready => {
-                        Progress::Over(Vec::from([Ready { name, disk: Disk::Virtio(disk), station }]), early)
+                        Progress::Over(Vec::from([Ready { name, disk: Disk::virtio(*disk), station }]), early)
                     }
                     State::Dead(error) => {
                         warn!("{name}: does not start: {error}: {}", disk.why());
@@ -110,8 +110,8 @@ fn namespaces(number: usize, controller: &mut nvme::Controller<Machine>) -> Vec<
     let namespaces = controller.take_namespaces();
     let ready = |(namespace, port): (nvme::Namespace<Machine>, nvme::CrashPort<Machine>)| {
         let name = Name::nvme(number, namespace.info().id);
-        match stations::open(Controller::Nvme(number), CrashPort::nvme(port)) {
-            Some(station) => Some(Ready { name, disk: Disk::Nvme(namespace), station }),
+        match stations::open(Controller::Nvme(number), Disk::nvme_crash(port)) {
+            Some(station) => Some(Ready { name, disk: Disk::nvme(namespace), station }),
             None => {
                 warn!("{name}: there are too many disks");
                 None
@@ -187,7 +187,7 @@ fn watch_virtio(
     numbers: &mut Numbers,
 ) -> Option<Starting> {
     let number = next(&mut numbers.virtio);
-    let Some(station) = stations::open(Controller::Virtio(number), CrashPort::virtio(port)) else {
+    let Some(station) = stations::open(Controller::Virtio(number), Disk::virtio_crash(port)) else {
         warn!("{}: there are too many disks", Name::virtio(number));
         return None;
     };
