@@ -79,3 +79,10 @@ fn buffers_under_a_block_are_refused() {
     assert!(log.messages("test").is_empty());
     assert!(matches!(events[..], [Event::NoLongerLogging { reason: blockconsole::console::Reason::Buffers, .. }]));
 }
+
+#[test]
+fn a_console_takes_little_memory_besides_its_buffers() {
+    let size = size_of::<Console<'_, [u64; 3], 4>>();
+    assert!(size <= 8 * 1024, "{size} bytes");
+    assert!(size_of::<TargetCell>() <= 1024);
+}

@@ -7,7 +7,7 @@ use core::fmt;
 /// What a console is told at its beginning.
 #[derive(Clone, Copy, Debug)]
 pub struct Config<'a> {
-    /// The console's number among those of its device: it stands in the [tags](super::tag) of its requests.
+    /// The console's number among those of its device, from 0 to 254: it stands in the tags of its requests.
     pub index: u8,
     /// The name of its device, for messages.
     pub name: Name,

@@ -38,16 +38,16 @@
 //! Each is what keeps a power cut at any moment harmless, whatever un-flushed writes it drops or tears between blocks.
 //! 1. *Erase before entry.* A tile's first block, its header, is written only when all its other blocks are zero and
 //!    that is durable. Until then its old header stays. So no cut shows stale text as current, and none leaves
-//!    tile 0 without a header. ([`next_tile`])
+//!    tile 0 without a header. (`next_tile.rs`)
 //! 2. *Headers in order.* The flush that makes the erasure durable is submitted only after the header of
 //!    the current tile has completed: header `k` is durable before header `k + 1` is written.
 //! 3. *One tile at a time.* A tile's first write is submitted only when all writes of the tile before it have completed. So what a failed
-//!    write held can be written again, in order, without going back to another tile. ([`writer`])
+//!    write held can be written again, in order, without going back to another tile. (`writer.rs`)
 //! 4. *Text on disk stays where it is.* A block that was padded may be written again with more text behind it, once its first write
 //!    has completed; the bytes of its text are the same in both. So a torn write of it loses nothing.
-//! 5. *Durable means flushed.* A flush covers the writes that had completed when it was submitted. ([`flush`])
+//! 5. *Durable means flushed.* A flush covers the writes that had completed when it was submitted. (`flush.rs`)
 //! 6. *The crash path knows.* Before a write is submitted, the [target](Target) says so: who takes over in the middle of anything
-//!    finds either that the device was not touched, or that it must be reset first. ([`target`], [`resume`])
+//!    finds either that the device was not touched, or that it must be reset first. ([`target`], `resume.rs`)
 //!
 //! # Room for a crash
 //! Ordinary text leaves the last [`RESERVE`] bytes of a tile alone until the next one is ready, so that a crash record
