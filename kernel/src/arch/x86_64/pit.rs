@@ -17,20 +17,23 @@ const LATCH: u8 = 0b1000_0000;
 
 /// How long a measurement takes, in the timer's ticks: 4 ms.
 const WINDOW: u16 = (HZ * 4 / 1000) as u16;
-/// Readings after which a timer that does not move is given up. One takes some microseconds.
-const PATIENCE: u32 = 100_000;
+/// Readings of the same count after which the timer is given up. One takes some microseconds on a real machine, and a tick of
+/// the timer lasts one; an emulator that counts instructions may take many.
+const PATIENCE: u32 = 10_000;
 
 /// Measures the rate of the time stamp counter, in Hz. `None` where there is no such timer.
 pub fn measure_time_stamp_rate() -> Option<u64> {
     start();
     let first = read();
-    for _ in 0..PATIENCE {
+    let (mut last_count, mut patience) = (first.1, PATIENCE);
+    while patience > 0 {
         let (_, count) = read_once();
-        let elapsed = first.1.wrapping_sub(count);
-        if elapsed >= WINDOW {
+        if first.1.wrapping_sub(count) >= WINDOW {
             let last = read();
             return rate(last.0.checked_sub(first.0)?, first.1.wrapping_sub(last.1));
         }
+        patience = if count == last_count { patience - 1 } else { PATIENCE };
+        last_count = count;
     }
     None
 }
