@@ -3,10 +3,10 @@
 //! Bounded by the number of preemptions (`RING_LOOM_PREEMPTIONS`), so that it takes seconds. A program of its own, as
 //! the ring's unit tests, compiled over these atomics, would run outside a model.
 
-#[path = "../../src/level.rs"]
+#[path = "../../../src/level.rs"]
 #[allow(dead_code, unreachable_pub, reason = "not all of the crate is used here")]
 mod level;
-#[path = "../../src/ring/mod.rs"]
+#[path = "../../../src/ring/mod.rs"]
 #[allow(dead_code, unreachable_pub, unused_imports, unused_extern_crates, reason = "not all of the crate is used here")]
 mod ring;
 mod sync;
