@@ -62,6 +62,8 @@ static SCENES: Scenes = Scenes(
 );
 /// How many times the crash path was entered.
 static LEVEL: AtomicUsize = AtomicUsize::new(0);
+/// The crash path is done: the machine stands still, or is about to end.
+static OVER: AtomicBool = AtomicBool::new(false);
 static ACTION: AtomicU8 = AtomicU8::new(0);
 static NMI_REPORTS: AtomicBool = AtomicBool::new(false);
 static SHOW_STACK: AtomicBool = AtomicBool::new(true);
@@ -122,6 +124,9 @@ fn on_debug(frame: &Frame) {
 }
 
 fn on_nmi(frame: &Frame) {
+    if OVER.load(Ordering::Relaxed) {
+        return;
+    }
     provoke::in_nmi();
     if has_begun() || !NMI_REPORTS.load(Ordering::Relaxed) {
         enter(Cause::Nmi, frame);
@@ -152,5 +157,8 @@ extern "C" fn run(level: usize) -> ! {
     // SAFETY: written by `enter`, which got here by this level, and never written again.
     let scenes: [&Scene; CRASH_LEVELS] = core::array::from_fn(|level| unsafe { &*SCENES.0[level].get() });
     let known = scenes.get(..=level).unwrap_or(&scenes);
-    exit::end(write_out::write_out(known), action())
+    let ending = write_out::write_out(known);
+    OVER.store(true, Ordering::Relaxed);
+    tick::stop();
+    exit::end(ending, action())
 }
