@@ -59,6 +59,8 @@ pub struct CommandLine<'a> {
     pub crash_at: Option<(&'a str, u64)>,
     /// `crash.again=POINT[:N]`: the crash path panics at the Nth passage of this step.
     pub crash_again: Option<(&'a str, u64)>,
+    /// `crash.corrupt=on|off`: just before the planned crash, overwrites what the crash path knows of each console.
+    pub crash_corrupt: bool,
     /// `crash.stack=on|off`: whether raw bytes of the stack may stand in a crash record.
     pub crash_stack: bool,
     /// `mark=TEXT`: logged just before the planned crash.
@@ -95,6 +97,7 @@ impl Default for CommandLine<'_> {
             crash: None,
             crash_at: None,
             crash_again: None,
+            crash_corrupt: false,
             crash_stack: true,
             mark: None,
             log_level: LevelFilter::Info,
@@ -150,6 +153,7 @@ impl<'a> CommandLine<'a> {
             "crash" => self.crash = Some(planned_crash(value)?),
             "crash.at" => self.crash_at = Some(counted_point(value)?),
             "crash.again" => self.crash_again = Some(counted_point(value)?),
+            "crash.corrupt" => self.crash_corrupt = switch(value)?,
             "crash.stack" => self.crash_stack = switch(value)?,
             "mark" => self.mark = Some(value),
             "loglevel" => self.log_level = value.parse().ok()?,
@@ -239,7 +243,7 @@ mod tests {
     #[test]
     fn every_word_is_understood() {
         let line = CommandLine::parse(
-            "app=lines:20000:120 crash=page-fault:250 crash.at=nvme.submit:3 crash.again=x crash.stack=off mark=x1 loglevel=trace \
+            "app=lines:20000:120 crash=page-fault:250 crash.at=nvme.submit:3 crash.again=x crash.corrupt=on crash.stack=off mark=x1 loglevel=trace \
              panic=halt pad_ms=50 ack=serial serial=off nmi=report hang_ms=0 watchdog=off bcon.uuid=c0ffee12 \
              bcon.extents=vda:2048+4096",
         );
@@ -247,7 +251,7 @@ mod tests {
         assert_eq!(line.app, App::Lines { count: 20_000, length: 120 });
         assert_eq!(line.crash, crash(Kind::PageFault, "", 250));
         assert_eq!((line.crash_at, line.crash_again), (Some(("nvme.submit", 3)), Some(("x", 1))));
-        assert_eq!((line.crash_stack, line.mark), (false, Some("x1")));
+        assert_eq!((line.crash_corrupt, line.crash_stack, line.mark), (true, false, Some("x1")));
         assert_eq!((line.log_level, line.action, line.pad_ms), (LevelFilter::Trace, Action::Halt, 50));
         assert_eq!((line.acknowledge, line.serial, line.watchdog), (true, false, false));
         assert_eq!((line.on_nmi, line.hang_ms), (OnNmi::Report, 0));

@@ -44,7 +44,7 @@ unsafe impl Sync for Early {}
 
 enum Way {
     Nvme { number: usize, controller: nvme::CrashController<Machine> },
-    Virtio { number: usize, station: &'static Station },
+    Virtio(&'static Station),
 }
 
 /// Memory for searching and writing.
@@ -85,8 +85,8 @@ pub fn watch_nvme(number: usize, controller: nvme::CrashController<Machine>) -> 
 }
 
 /// A virtio disk is about to be started.
-pub fn watch_virtio(number: usize, station: &'static Station) -> Option<&'static Early> {
-    watch(Way::Virtio { number, station })
+pub fn watch_virtio(station: &'static Station) -> Option<&'static Early> {
+    watch(Way::Virtio(station))
 }
 
 fn watch(way: Way) -> Option<&'static Early> {
@@ -149,7 +149,14 @@ impl Found {
 }
 
 /// Looks after all devices whose consoles are not known. Returns when that is done, or at `deadline_ns`.
-pub(super) fn rescue(crash: Crash<'static>, ring: &Ring<'_>, deadline_ns: u64) -> Found {
+///
+/// `others` are disks whose consoles were known, until what was known of them was overwritten.
+pub(super) fn rescue(
+    others: impl Iterator<Item = &'static Station>,
+    crash: Crash<'static>,
+    ring: &Ring<'_>,
+    deadline_ns: u64,
+) -> Found {
     let mut found = Found { results: [None; MAX_FOUND] };
     let Some(kit) = KIT.get() else { return found };
     // SAFETY: the entries are null, or were made of leaked boxes.
@@ -171,20 +178,30 @@ pub(super) fn rescue(crash: Crash<'static>, ring: &Ring<'_>, deadline_ns: u64) -
                     search(name, port, kit, &mut found, (crash, ring, deadline_ns));
                 }
             }
-            Way::Virtio { number, station } => {
-                // SAFETY: this is the crash path, and the reference ends with the turn of the loop.
-                let port = unsafe { station.port() };
-                port.recover();
-                // Nothing is in flight, so that nothing is lost.
-                while port.state() == State::Recovering && clock::now_ns() < deadline_ns {
-                    let _ = port.poll();
-                    cpu::relax();
-                }
-                search(Name::virtio(*number), port, kit, &mut found, (crash, ring, deadline_ns));
-            }
+            Way::Virtio(station) => search_station(station, kit, &mut found, (crash, ring, deadline_ns)),
         }
     }
+    for station in others {
+        search_station(station, kit, &mut found, (crash, ring, deadline_ns));
+    }
     found
+}
+
+fn search_station(
+    station: &'static Station,
+    kit: &'static Kit,
+    found: &mut Found,
+    (crash, ring, deadline_ns): (Crash<'static>, &Ring<'_>, u64),
+) {
+    // SAFETY: this is the crash path, and the reference ends with the call.
+    let port = unsafe { station.port() };
+    port.recover();
+    // Nothing is in flight, so that nothing is lost.
+    while port.state() == State::Recovering && clock::now_ns() < deadline_ns {
+        let _ = port.poll();
+        cpu::relax();
+    }
+    search(station.name, port, kit, found, (crash, ring, deadline_ns));
 }
 
 /// Searches a disk, and writes to the consoles on it.

@@ -1,7 +1,7 @@
 //! The crash that the command line asks for, and when it is due.
 
 use super::kinds::Kind;
-use super::provoke;
+use super::{provoke, stations};
 use crate::arch::{clock, single_step};
 use crate::checkpoint::{self, When};
 use crate::command_line::CommandLine;
@@ -15,6 +15,7 @@ pub struct Plan {
     kind: Kind,
     due: Due,
     mark: Option<&'static str>,
+    corrupt: bool,
 }
 
 /// When a crash is due.
@@ -47,7 +48,7 @@ impl Plan {
         }
         let planned = words.crash?;
         let after = Due::After(planned.after_ms.saturating_mul(1_000_000));
-        let plan = Self { kind: planned.kind, due: after, mark: words.mark };
+        let plan = Self { kind: planned.kind, due: after, mark: words.mark, corrupt: words.crash_corrupt };
         let at = match planned.kind {
             Kind::PanicInDriver => Some((planned.point, 1)),
             _ => words.crash_at,
@@ -98,6 +99,9 @@ impl Plan {
         log::info!(target: previous::TARGET, "{}{}", previous::ON_PURPOSE, self.kind.name());
         if let Some(mark) = self.mark {
             log::info!("mark {mark}");
+        }
+        if self.corrupt {
+            stations::corrupt();
         }
         provoke::crash(self.kind)
     }

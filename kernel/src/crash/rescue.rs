@@ -23,6 +23,7 @@ pub(super) struct Rescue {
     resets: [Option<Controller>; stations::MAX_DISKS],
     /// Consoles that an earlier level of crash was done with: they have their record, and are left alone.
     earlier: usize,
+    damaged: usize,
 }
 
 /// Consoles that have everything, over all levels.
@@ -68,7 +69,7 @@ impl Rescue {
         for (slot, case) in cases.iter_mut().zip(found) {
             *slot = Some(case);
         }
-        Self { cases, resets: [None; stations::MAX_DISKS], earlier: DURABLE.load(Ordering::Relaxed) }
+        Self { cases, resets: [None; stations::MAX_DISKS], earlier: DURABLE.load(Ordering::Relaxed), damaged: 0 }
     }
 
     /// All consoles.
@@ -80,6 +81,31 @@ impl Rescue {
     pub(super) fn tally(&self) -> (usize, usize) {
         let durable = self.cases().filter(|case| matches!(case.progress, Progress::Durable(_)));
         (self.earlier + self.cases().count(), self.earlier + durable.count())
+    }
+
+    /// Disks of which nothing is known any more that can be trusted. Their consoles count no longer: who searches the disk
+    /// counts what it finds.
+    pub(super) fn give_up_damaged(&mut self) -> impl Iterator<Item = &'static Station> {
+        let is_damaged = |case: &Case| matches!(case.progress, Progress::Damaged(_));
+        let mut stations = [None; stations::MAX_DISKS];
+        for (slot, station) in stations.iter_mut().zip(stations::all()) {
+            let mut own = self.cases().filter(|case| core::ptr::eq(case.station, station)).peekable();
+            *slot = (own.peek().is_some() && own.all(is_damaged)).then_some(station);
+        }
+        for case in &mut self.cases {
+            let is_given_up =
+                |case: &Case| stations.iter().flatten().any(|station| core::ptr::eq(case.station, *station));
+            if case.as_ref().is_some_and(is_given_up) {
+                self.damaged += 1;
+                *case = None;
+            }
+        }
+        stations.into_iter().flatten()
+    }
+
+    /// Number of consoles of which nothing is known any more.
+    pub(super) fn damaged(&self) -> usize {
+        self.damaged
     }
 
     /// Whether there is nothing left to do.

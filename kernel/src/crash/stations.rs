@@ -7,7 +7,7 @@
 //! Stations are made on the heap and never given back, and the list of them is made of atomic pointers. So the crash path finds
 //! each whole, or not at all, without a lock.
 
-use crate::devices::disk::Disk;
+use crate::devices::disk::{Disk, Name};
 use crate::devices::find::Controller;
 use crate::devices::platform::Machine;
 use alloc::boxed::Box;
@@ -34,6 +34,7 @@ static STATIONS: [AtomicPtr<Station>; MAX_DISKS] = [const { AtomicPtr::new(null_
 
 /// A disk, as the crash path has it.
 pub struct Station {
+    pub(super) name: Name,
     pub(super) controller: Controller,
     port: UnsafeCell<Disk>,
     /// The port is being changed at this moment, and must not be trusted without a reset.
@@ -91,11 +92,11 @@ impl RawBuffer {
 }
 
 /// Sets up a station for a disk. `None` if there are too many.
-pub fn open(controller: Controller, port: Disk) -> Option<&'static Station> {
+pub fn open(name: Name, controller: Controller, port: Disk) -> Option<&'static Station> {
     let posts = [const { AtomicPtr::new(null_mut()) }; MAX_CONSOLES];
     let place = STATIONS.iter().find(|place| place.load(Ordering::Relaxed).is_null())?;
     // Suspect until it is armed for the first time.
-    let station = Station { controller, port: UnsafeCell::new(port), arming: AtomicBool::new(true), posts };
+    let station = Station { name, controller, port: UnsafeCell::new(port), arming: AtomicBool::new(true), posts };
     let station: &'static Station = Box::leak(Box::new(station));
     place.store((&raw const *station).cast_mut(), Ordering::Release);
     Some(station)
@@ -105,6 +106,17 @@ pub fn open(controller: Controller, port: Disk) -> Option<&'static Station> {
 pub(super) fn all() -> impl Iterator<Item = &'static Station> {
     // SAFETY: the pointers are null, or were made of leaked boxes.
     STATIONS.iter().filter_map(|place| unsafe { place.load(Ordering::Acquire).as_ref() })
+}
+
+/// Overwrites what is known of every console, as a stray pointer might: for tests of what the crash path makes of it.
+pub(super) fn corrupt() {
+    for post in all().flat_map(Station::posts) {
+        let words = (&raw const post.cell).cast::<u64>().cast_mut();
+        for index in 0..size_of::<TargetCell>() / 8 {
+            // SAFETY: the cell consists of atomic words, of which any value is one, and which may change at any time.
+            unsafe { words.add(index).write_volatile(0x5A5A_5A5A_5A5A_5A5A ^ index as u64) };
+        }
+    }
 }
 
 impl Station {

@@ -83,7 +83,8 @@ pub(super) fn write_out(scenes: &[&Scene]) -> Ending {
             echo.send_some();
         }
     }
-    let found = early::rescue(crash, ring, deadline);
+    let lost = rescue.give_up_damaged();
+    let found = early::rescue(lost, crash, ring, deadline);
     let (all, durable) = rescue.tally();
     let (all, durable) = (all + found.iter().count(), durable + found.iter().filter(|it| it.is_durable()).count());
     if all > 0 && all == durable {
@@ -169,6 +170,13 @@ fn show(scene: &Scene, record: &str, rescue: &Rescue, found: &Found, echo: &mut 
         // Memory; what does not fit is cut off.
         let _ = case.conclude(scene.time_ns, &mut conclusion);
         echo.say_all(format_args!("crash: {}: {}", case.name(), conclusion.as_str()), deadline);
+    }
+    if rescue.damaged() > 0 {
+        let damaged = rescue.damaged();
+        echo.say_all(
+            format_args!("crash: memory that describes {damaged} consoles was overwritten; the disks were searched"),
+            deadline,
+        );
     }
     for result in found.iter() {
         conclusion.clear();

@@ -110,7 +110,7 @@ fn namespaces(number: usize, controller: &mut nvme::Controller<Machine>) -> Vec<
     let namespaces = controller.take_namespaces();
     let ready = |(namespace, port): (nvme::Namespace<Machine>, nvme::CrashPort<Machine>)| {
         let name = Name::nvme(number, namespace.info().id);
-        match stations::open(Controller::Nvme(number), Disk::nvme_crash(port)) {
+        match stations::open(name, Controller::Nvme(number), Disk::nvme_crash(port)) {
             Some(station) => Some(Ready { name, disk: Disk::nvme(namespace), station }),
             None => {
                 warn!("{name}: there are too many disks");
@@ -187,11 +187,12 @@ fn watch_virtio(
     numbers: &mut Numbers,
 ) -> Option<Starting> {
     let number = next(&mut numbers.virtio);
-    let Some(station) = stations::open(Controller::Virtio(number), Disk::virtio_crash(port)) else {
-        warn!("{}: there are too many disks", Name::virtio(number));
+    let name = Name::virtio(number);
+    let Some(station) = stations::open(name, Controller::Virtio(number), Disk::virtio_crash(port)) else {
+        warn!("{name}: there are too many disks");
         return None;
     };
-    let early = early::watch_virtio(number, station);
+    let early = early::watch_virtio(station);
     Some(Starting::Virtio { number, disk: Box::new(disk), station, early })
 }
 
