@@ -34,8 +34,12 @@ fn a_write_that_fails_once_is_made_once_more_and_nothing_is_said() {
 #[test]
 fn the_log_goes_around_a_bad_block() {
     for bad in [2048 + 3, 2048 + 40, 2048 + 2047, 2 * 2048 + 1, 2 * 2048 + 700] {
-        for order in [Order::First, Order::Last, Order::Random(3)] {
-            let settings = Settings { order, ..Settings::new(512, 4 * MIB) };
+        for (order, zeroes) in [(Order::First, true), (Order::Last, true), (Order::Random(3), false)] {
+            let mut settings = Settings { order, ..Settings::new(512, 4 * MIB) };
+            if !zeroes {
+                // The erasure meets the bad block as well.
+                settings.geometry.max_write_zeroes_blocks = 0;
+            }
             let disk = formatted(settings);
             disk.inject(Fault::new(Effect::Fail(ErrorKind::Media)).kind(Kind::Write).blocks(bad..bad + 1));
             let mut rig = Rig::boot(&disk);

@@ -5,7 +5,7 @@
 
 mod support;
 
-use block::WriteCache;
+use block::{ErrorKind, WriteCache};
 use block_fake::history::Event;
 use block_fake::{Disk, Effect, Fault, Kind, Medium, Order, Random, Settings};
 use blockconsole::console::Outcome;
@@ -21,6 +21,7 @@ struct Teller {
     messages: Vec<String>,
     acks: Vec<Ack>,
     told: u64,
+    may_repeat: bool,
     lines: u64,
     /// The tile that the last promised line ends in.
     tile: u64,
@@ -37,6 +38,7 @@ impl Teller {
             messages: Vec::new(),
             acks: Vec::new(),
             told: 0,
+            may_repeat: false,
             lines: 0,
             tile: 0,
             random: Random::new(seed),
@@ -120,6 +122,7 @@ impl Teller {
             name,
             settings: self.settings,
             kept: 2 * Kept::limit(tiles),
+            may_repeat: self.may_repeat,
             history: self.disk.history(),
             acks: self.acks,
         }
@@ -232,7 +235,7 @@ fn crash(teller: &mut Teller) {
 type Scene = fn(&mut Teller);
 
 /// Each scene, and on how many tiles it is played.
-const SCENES: [(&str, u64, Scene); 8] = [
+const SCENES: [(&str, u64, Scene); 9] = [
     ("fresh", 4, |teller| {
         teller.settle();
         mid_tile(teller);
@@ -271,6 +274,17 @@ const SCENES: [(&str, u64, Scene); 8] = [
         teller.reboot();
         mid_tile(teller);
         crash(teller);
+    }),
+    ("a disk that fails now and then", 4, |teller| {
+        teller.may_repeat = true;
+        for (nth, times) in [(3, 1), (9, 2), (16, 3), (30, 2), (31, 2), (50, 1), (70, 4)] {
+            let effect =
+                if nth % 2 == 0 { Effect::Fail(ErrorKind::Media) } else { Effect::FailAfter(ErrorKind::Media, 1) };
+            teller.disk.inject(Fault::new(effect).kind(Kind::Write).after(nth).times(times));
+        }
+        mid_tile(teller);
+        fill(teller, 1_300_000);
+        mid_tile(teller);
     }),
     ("a boot loop that carries its first crashes", 12, |teller| {
         for _ in 0..14 {
@@ -342,7 +356,7 @@ fn no_cut_loses_what_was_reported_durable() {
         for story in stories(seed + round * 1000) {
             let left = (wanted - cuts.min(wanted)).max(wanted / 100);
             let share = if wanted > 1_000_000 { 1_000_000 } else { wanted };
-            let variants = (share.min(left + share / 4) / 96 / story.history.len() as u64).clamp(2, 4000);
+            let variants = (share.min(left + share / 4) / 108 / story.history.len() as u64).clamp(2, 4000);
             let mut checker = Checker::new(&story, seed + round);
             checker.run(variants);
             cuts += checker.cuts;

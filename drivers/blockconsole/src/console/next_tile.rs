@@ -20,6 +20,9 @@ use crate::format::{HEADER_LEN, Header, TILE_BYTES};
 use crate::search::after;
 use block::{BlockDevice, Error};
 
+/// How often the erasure of a block is made again: a stale block in a tile is worse than a moment lost.
+const ERASE_TRIES: u8 = 5;
+
 /// The tile to be entered next, and how far it is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct NextTile {
@@ -56,8 +59,8 @@ pub(super) enum Eraser {
     Command,
     /// By writes from a buffer of zeroes.
     Writes,
-    /// By such writes of one block, up to here, because a larger one failed.
-    Blocks { until: u32 },
+    /// By such writes of one block, up to here, because a larger one failed; this one has failed so often.
+    Blocks { until: u32, failed: u8 },
 }
 
 impl<B: AsRef<[u8]> + AsMut<[u8]>, const N: usize> Console<'_, B, N> {
@@ -225,19 +228,26 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>, const N: usize> Console<'_, B, N> {
             self.pool.put(buffer);
         }
         let stage = match (result, by) {
-            (Ok(()), Eraser::Blocks { until }) if side.end >= until => {
-                Stage::Erasing { from: side.end, by: Eraser::Writes }
+            (Ok(()), Eraser::Blocks { until, .. }) if side.end < until => {
+                Stage::Erasing { from: side.end, by: Eraser::Blocks { until, failed: 0 } }
             }
+            (Ok(()), Eraser::Blocks { .. }) => Stage::Erasing { from: side.end, by: Eraser::Writes },
             (Ok(()), by) => Stage::Erasing { from: side.end, by },
             (Err(_), Eraser::Command) => Stage::Erasing { from: side.start, by: Eraser::Writes },
             (Err(error), Eraser::Writes) => {
                 if !self.count_failure(error) {
                     return;
                 }
-                Stage::Erasing { from: side.start, by: Eraser::Blocks { until: side.end } }
+                Stage::Erasing { from: side.start, by: Eraser::Blocks { until: side.end, failed: 0 } }
+            }
+            (Err(_), Eraser::Blocks { until, failed }) if failed < ERASE_TRIES => {
+                Stage::Erasing { from: side.start, by: Eraser::Blocks { until, failed: failed + 1 } }
             }
             // A block that cannot be written keeps what it held; text will go around it.
-            (Err(_), by @ Eraser::Blocks { .. }) => Stage::Erasing { from: side.end, by },
+            (Err(_), Eraser::Blocks { until, .. }) => {
+                let by = if side.end < until { Eraser::Blocks { until, failed: 0 } } else { Eraser::Writes };
+                Stage::Erasing { from: side.end, by }
+            }
         };
         if matches!(self.phase, Phase::Logging) {
             self.set_stage(stage);
