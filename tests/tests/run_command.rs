@@ -27,7 +27,7 @@ fn a_run_that_finishes_has_status_0() {
     for run in 1..=2 {
         let (status, text) = xtask_run(&scene, &["virtio", "nvme"], &[]);
         assert_eq!(status, Some(0), "{text}");
-        assert_eq!(text.matches(&format!("{run} boots; the last one has ")).count(), 2, "{text}");
+        assert_eq!(text.matches(&format!("boots: {run}; lines of the last one: ")).count(), 2, "{text}");
     }
 }
 

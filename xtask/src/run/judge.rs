@@ -26,7 +26,8 @@ struct DiskFinding {
 
 /// One console.
 struct ConsoleFinding {
-    name: String,
+    /// Where on the disk it is.
+    place: String,
     uuid: u32,
     tiles: u64,
     tile: u32,
@@ -84,13 +85,14 @@ impl DiskFinding {
     fn read(disk: &Disk) -> Result<Self> {
         let path = disk.path.as_deref().context("a disk has no path")?;
         let target = target::open(path)?;
-        let consoles = target.consoles.iter().map(ConsoleFinding::read).collect::<Result<_>>()?;
+        let consoles =
+            target.consoles.iter().map(|console| ConsoleFinding::read(path, console)).collect::<Result<_>>()?;
         Ok(Self { kind: disk.kind.name(), path: path.to_owned(), bytes: target.medium.len(), consoles })
     }
 }
 
 impl ConsoleFinding {
-    fn read(console: &target::Console) -> Result<Self> {
+    fn read(path: &Path, console: &target::Console) -> Result<Self> {
         let log = Log::open(console)?;
         let mut lines = Lines::new(&log);
         let (mut boot, mut count) = (0, 0);
@@ -102,7 +104,7 @@ impl ConsoleFinding {
         let problems = lines.problems().words().to_vec();
         let crash = crash::last(&log, Some(boot));
         Ok(Self {
-            name: console.name.clone(),
+            place: place(path, console),
             uuid: log.found.uuid,
             tiles: log.tiles,
             tile: log.found.newest,
@@ -115,13 +117,12 @@ impl ConsoleFinding {
     }
 
     fn describe(&self, is_new: bool, kernel: &Path) -> String {
-        let Self { name, uuid, tiles, tile, round, boot, lines, .. } = self;
-        let mut text = format!("  console {name}: uuid {uuid:08x}, {tiles} tiles, at tile {tile} of round {round}\n");
-        if *boot == 0 {
-            text += "  no boot yet\n";
-        } else {
-            text += &format!("  {boot} boots; the last one has {lines} lines\n");
-        }
+        let Self { place, uuid, tiles, tile, round, boot, lines, .. } = self;
+        let mut text = format!("  {place}: console {uuid:08x}, {tiles} tiles, at tile {tile} of round {round}\n");
+        text += &match boot {
+            0 => "  boots: none yet\n".to_owned(),
+            _ => format!("  boots: {boot}; lines of the last one: {lines}\n"),
+        };
         for problem in &self.problems {
             text += &format!("  damaged: {problem}\n");
         }
@@ -138,6 +139,12 @@ impl ConsoleFinding {
         }
         text + &places(crash, kernel)
     }
+}
+
+/// Where on its disk a console is: what its name says besides the path.
+fn place(path: &Path, console: &target::Console) -> String {
+    let rest = console.name.strip_prefix(&path.display().to_string()).unwrap_or(&console.name).trim();
+    if rest.is_empty() { "whole disk".to_owned() } else { rest.to_owned() }
 }
 
 /// The functions and source lines of a crash record's backtrace.

@@ -1,4 +1,4 @@
-//! Images made by hand: what counts as a whole record of this run, and what must not.
+//! Images made by hand: what is a whole record of this run, and what not.
 
 use std::fs;
 use std::time::Duration;
