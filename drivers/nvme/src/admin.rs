@@ -77,7 +77,8 @@ impl Admin {
         self.current.is_some_and(|current| now >= current.deadline)
     }
 
-    /// Sends a command. The page is wiped first, so that an answer that was never written is not mistaken for the one before.
+    /// Sends a command. The page is wiped first, so that an answer that was never written is not mistaken for
+    /// the one before.
     pub(crate) fn send<P: Platform>(
         &mut self,
         platform: &P,

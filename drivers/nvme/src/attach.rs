@@ -39,7 +39,8 @@ impl fmt::Display for AttachError {
 
 impl core::error::Error for AttachError {}
 
-/// Enables a PCI function of class NVMe, maps its registers and starts it. Call it with nothing else using the function.
+/// Enables a PCI function of class NVMe, maps its registers and starts it. Call it with nothing else using the
+/// function.
 ///
 /// # Errors
 /// See [`AttachError`].
@@ -86,8 +87,8 @@ const fn window_len(capabilities: Capabilities) -> u64 {
 /// How long those controllers must be left alone after they were disabled.
 const SLOW_TO_STOP_NS: u64 = 2_300_000_000;
 
-/// Controllers, by PCI vendor and device, whose ready bit cannot be trusted right after they were disabled. Linux and SPDK
-/// know them by the name NVME_QUIRK_DELAY_BEFORE_CHK_RDY.
+/// Controllers, by PCI vendor and device, whose ready bit cannot be trusted right after they were disabled.
+/// Linux and SPDK know them by the name NVME_QUIRK_DELAY_BEFORE_CHK_RDY.
 const fn is_slow_to_stop(vendor: u16, device: u16) -> bool {
     matches!(
         (vendor, device),

@@ -1,8 +1,8 @@
 //! From a request to the command that carries it out (nvm 3.2).
 //!
-//! Data are described by PRPs, or, where the device takes it and PRPs would need a list, by a scatter gather list. Our buffers are
-//! contiguous, so that such a list is one descriptor, in the command itself: less to write for us, and less to
-//! fetch and to put together again for the device.
+//! Data are described by PRPs, or, where the device takes it and PRPs would need a list, by a scatter gather
+//! list. Our buffers are contiguous, so that such a list is one descriptor, in the command itself: less to write
+//! for us, and less to fetch and to put together again for the device.
 
 use block::Request;
 use platform::DmaBuffer;

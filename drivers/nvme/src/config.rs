@@ -26,18 +26,18 @@ pub struct Config {
     pub timeouts: Timeouts,
     /// Time-outs of the crash ports.
     pub crash_timeouts: Timeouts,
-    /// How long a controller must be left alone after it was disabled before its ready bit means anything. 0 but for the
-    /// controllers that [`attach`](crate::attach) knows to need it.
+    /// How long a controller must be left alone after it was disabled before its ready bit means anything. 0 but
+    /// for the controllers that [`attach`](crate::attach) knows to need it.
     pub ready_check_delay_ns: u64,
 }
 
-/// How long things may take, in nanoseconds. What the controller itself announces (`CAP.TO`, `CRTO`, RTD3E) comes on top:
-/// that governs enabling, disabling and shutting down.
+/// How long things may take, in nanoseconds. What the controller itself announces (`CAP.TO`, `CRTO`, RTD3E)
+/// comes on top: that governs enabling, disabling and shutting down.
 #[derive(Clone, Copy, Debug)]
 pub struct Timeouts {
-    /// An I/O command is late when this much time has passed since it was made *and* since the
-    /// device last completed any other: a slow disk with a deep queue is not a dead one. The controller is then asked to abort
-    /// it, and if it answers, the command gets more time.
+    /// An I/O command is late when this much time has passed since it was made *and* since the device last
+    /// completed any other: a slow disk with a deep queue is not a dead one. The controller is then asked to
+    /// abort it, and if it answers, the command gets more time.
     pub progress_ns: u64,
     /// An I/O command is late at the latest this long after it was submitted, retries included.
     pub command_ns: u64,
@@ -58,8 +58,8 @@ impl Default for Config {
             max_namespaces: 16,
             scatter_gather: true,
             retries: 3,
-            // A log can wait: its ring holds it meanwhile. And some hypervisors stop the whole machine for as long as a reset
-            // of theirs waits for a request, so that a reset costs more than patience.
+            // A log can wait: its ring holds it meanwhile. And some hypervisors stop the whole machine for as
+            // long as a reset of theirs waits for a request, so that a reset costs more than patience.
             timeouts: Timeouts {
                 progress_ns: 5000 * MS,
                 command_ns: 15_000 * MS,
@@ -79,8 +79,8 @@ impl Default for Config {
 }
 
 impl Config {
-    /// Entries that a queue for `depth` commands gets on a controller that allows `max_entries`. One entry of a queue always
-    /// stays empty (base 3.3.1.5), so that full and empty can be told apart.
+    /// Entries that a queue for `depth` commands gets on a controller that allows `max_entries`. One entry of a
+    /// queue always stays empty (base 3.3.1.5), so that full and empty can be told apart.
     pub(crate) fn queue_entries(depth: u16, max_entries: u32) -> u16 {
         let wanted = u32::from(depth.clamp(1, MAX_DEPTH) + 1).next_power_of_two();
         wanted.min(max_entries).max(2) as u16

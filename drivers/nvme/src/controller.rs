@@ -43,12 +43,13 @@ pub struct Controller<P: Platform> {
 }
 
 impl<P: Platform> Controller<P> {
-    /// Takes up a controller whose registers are mapped and which may use the bus. Writes no register yet: [`poll`](Self::poll)
-    /// starts it, so that [`crash_controller`](Self::crash_controller) can be put in place before.
+    /// Takes up a controller whose registers are mapped and which may use the bus. Writes no register yet:
+    /// [`poll`](Self::poll) starts it, so that [`crash_controller`](Self::crash_controller) can be put in place
+    /// before.
     ///
     /// # Errors
-    /// Why the controller cannot be used: it is gone, needs pages or queues of other sizes, its doorbells lie outside of `registers`,
-    /// or there is not enough memory.
+    /// Why the controller cannot be used: it is gone, needs pages or queues of other sizes, its doorbells lie
+    /// outside of `registers`, or there is not enough memory.
     pub fn start(platform: P, registers: P::Registers, config: Config) -> Result<Self, Failure> {
         let fail = |cause| Failure { during: "looking at the controller", cause };
         let capabilities = check_capabilities(&registers).map_err(fail)?;
@@ -182,8 +183,8 @@ impl<P: Platform> Controller<P> {
         self.main.recover();
     }
 
-    /// Asks the controller to shut down, for which it must be ready with nothing in flight; `false` if that is not so. The state
-    /// becomes `Dead(NotReady)` when it has. Only a reset brings it back.
+    /// Asks the controller to shut down, for which it must be ready with nothing in flight; `false` if that is
+    /// not so. The state becomes `Dead(NotReady)` when it has. Only a reset brings it back.
     pub fn shut_down(&mut self) -> bool {
         self.main.with(Engine::shut_down).unwrap_or(false)
     }

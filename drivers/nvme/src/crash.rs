@@ -1,20 +1,22 @@
 //! Crash ports: the way to the disk when its driver was interrupted for good.
 //!
-//! What a crash port needs was set aside when the controller was started: an engine with queues, a data page and PRP lists of its
-//! own. It takes no lock of the main engine's and reads nothing that the main engine writes, with the exception of one word that says
-//! whether the spare I/O queue pair exists. So it does not matter what the main engine was doing, or that it holds its lock:
+//! What a crash port needs was set aside when the controller was started: an engine with queues, a data page and
+//! PRP lists of its own. It takes no lock of the main engine's and reads nothing that the main engine writes,
+//! with the exception of one word that says whether the spare I/O queue pair exists. So it does not matter what
+//! the main engine was doing, or that it holds its lock:
 //!
-//! - If the spare pair exists and the controller runs, [`state`](BlockDevice::state) is `Ready` and the port can be used at once. What the
-//!   main engine has in flight goes on, and may still reach the medium.
-//! - Otherwise the state is `Dead(NotReady)`, and [`recover`](BlockDevice::recover) must come first. It stops the controller, whatever that was
-//!   doing, and brings it up again on the port's own queues. From then on nothing of the main engine's can reach the medium.
+//! - If the spare pair exists and the controller runs, [`state`](BlockDevice::state) is `Ready` and the port can
+//!   be used at once. What the main engine has in flight goes on, and may still reach the medium.
+//! - Otherwise the state is `Dead(NotReady)`, and [`recover`](BlockDevice::recover) must come first. It stops
+//!   the controller, whatever that was doing, and brings it up again on the port's own queues. From then on
+//!   nothing of the main engine's can reach the medium.
 //!
-//! The crash ports of a controller's namespaces share an engine, as the namespaces do: `recover` on one of them is a reset for
-//! all. Once a crash port has been used, the main engine and its namespaces must not be.
+//! The crash ports of a controller's namespaces share an engine, as the namespaces do: `recover` on one of them
+//! is a reset for all. Once a crash port has been used, the main engine and its namespaces must not be.
 //!
-//! A crash path may crash as well. If `recover` finds that engine in use, whoever uses it was interrupted for good, since a crash path
-//! is alone on the machine. Then a second engine, set aside for that, takes over with a reset, for all ports of the controller. What the
-//! first one had in flight is lost with its buffers.
+//! A crash path may crash as well. If `recover` finds that engine in use, whoever uses it was interrupted for
+//! good, since a crash path is alone on the machine. Then a second engine, set aside for that, takes over with a
+//! reset, for all ports of the controller. What the first one had in flight is lost with its buffers.
 
 use alloc::sync::Arc;
 
@@ -27,10 +29,11 @@ use crate::identify::NamespaceInfo;
 use crate::namespace::{Member, Port};
 use crate::shared::{CrashSide, Side};
 
-/// The crash side of a controller as a whole: for a crash that comes before there are crash ports, because the controller was
-/// still being started.
+/// The crash side of a controller as a whole: for a crash that comes before there are crash ports, because the
+/// controller was still being started.
 ///
-/// [`recover`](Self::recover) it, [`poll`](Self::poll) it until it is not [`State::Recovering`], and it has ports. Allocates nothing.
+/// [`recover`](Self::recover) it, [`poll`](Self::poll) it until it is not [`State::Recovering`], and it has
+/// ports. Allocates nothing.
 pub struct CrashController<P: Platform> {
     side: Arc<CrashSide<P>>,
 }
@@ -55,8 +58,8 @@ impl<P: Platform> CrashController<P> {
         let _ = self.side.with(Engine::service);
     }
 
-    /// The crash port of the namespace at an index, counted from 0 in the order of their ids. Ports of the same index are
-    /// handles of the same port: whoever polls first gets the completion.
+    /// The crash port of the namespace at an index, counted from 0 in the order of their ids. Ports of the same
+    /// index are handles of the same port: whoever polls first gets the completion.
     pub fn port(&self, index: usize) -> Option<CrashPort<P>> {
         let port = |engine: &mut Engine<P>| {
             engine.members.get(index).map(|member| CrashPort::new(self.side.clone(), index, member))

@@ -299,7 +299,8 @@ impl<P: Platform> Engine<P> {
         self.io.finish(index, Err(Error::with_status(kind, error.device_status)));
     }
 
-    /// How long to wait before another try: what the status asks for, or some time where the same answer is sure at once.
+    /// How long to wait before another try: what the status asks for, or some time where the same answer is sure
+    /// at once.
     fn retry_delay(&self, status: Status, attempts: u8) -> u64 {
         const NOT_READY_NS: u64 = 100_000_000;
         let asked = match (status.retry_delay(), &self.info) {

@@ -10,9 +10,9 @@
 //!                                   └─ does not stop by the deadline ──► Dead
 //! ```
 //!
-//! Every phase has a deadline, and looks at the status register for all ones (the controller is gone) and, once it is
-//! enabled, for a fatal failure. What was in flight is given up when the controller has stopped: not before, since until then it
-//! may still use the buffers, and not later, since from then on it cannot.
+//! Every phase has a deadline, and looks at the status register for all ones (the controller is gone) and, once
+//! it is enabled, for a fatal failure. What was in flight is given up when the controller has stopped: not
+//! before, since until then it may still use the buffers, and not later, since from then on it cannot.
 
 use core::fmt;
 
@@ -35,7 +35,8 @@ const MAX_SHUTDOWN_NS: u64 = 45_000_000_000;
 /// What an engine is doing.
 #[derive(Clone, Copy)]
 pub(crate) enum Phase {
-    /// The main engine before it is first polled: whoever needs the crash side can get hold of it before anything happens.
+    /// The main engine before it is first polled: whoever needs the crash side can get hold of it before
+    /// anything happens.
     Fresh,
     /// The crash engine before it is needed: the controller is the main engine's.
     Dormant,
@@ -130,7 +131,8 @@ impl<P: Platform> Engine<P> {
         self.capabilities.timeout_units().max(1) * TIMEOUT_UNIT_NS
     }
 
-    /// How long it may take to become ready: newer controllers say so in another register, if it takes longer (base 3.5.3).
+    /// How long it may take to become ready: newer controllers say so in another register, if it takes longer
+    /// (base 3.5.3).
     fn ready_timeout(&self) -> u64 {
         let mut units = self.capabilities.timeout_units().max(1);
         if self.capabilities.has_ready_timeouts() {

@@ -157,8 +157,8 @@ impl Io {
         request
     }
 
-    /// Makes the command of a slot, with its PRP list; `None` if its data cannot be described. With `segments` the device takes
-    /// a scatter gather list instead.
+    /// Makes the command of a slot, with its PRP list; `None` if its data cannot be described. With `segments`
+    /// the device takes a scatter gather list instead.
     pub(crate) fn command(&mut self, index: usize, nsid: u32, block_size: u32, segments: bool) -> Option<Command> {
         let slot = self.slots.get_mut(index)?;
         slot.generation = (slot.generation + 1) & GENERATIONS;

@@ -13,8 +13,9 @@
 //!
 //! - Nothing here waits. `submit` and `poll` look at what has changed and return; bringing a controller up, resets and
 //!   time-outs are phases that polling drives (`init`, `prepare`, `recovery`), each with a deadline.
-//! - Nothing that a controller answers makes the driver panic, overflow or loop: ids of commands that do not exist,
-//!   second completions, phases, sizes and codes that make no sense are counted, told as [`Event`]s, and lead to a reset at most.
+//! - Nothing that a controller answers makes the driver panic, overflow or loop: ids of commands that do not
+//!   exist, second completions, phases, sizes and codes that make no sense are counted, told as [`Event`]s, and
+//!   lead to a reset at most.
 //! - Memory is allocated when a controller is started, and not after.
 //! - There is no `unsafe`: registers and DMA memory come through [`platform`].
 //! - The named steps of [`checkpoint`] let a crash be injected anywhere.

@@ -44,8 +44,8 @@ impl Member {
         if max_transfer_blocks == 0 {
             return Err("its blocks are larger than a transfer may be");
         }
-        // Before 2.0 a controller does not say how much it can zero at once. Other drivers keep to its transfer limit, which
-        // is thus what controllers are tested with.
+        // Before 2.0 a controller does not say how much it can zero at once. Other drivers keep to its transfer
+        // limit, which is thus what controllers are tested with.
         let most = controller.max_transfer_bytes.map_or(io::MAX_BLOCKS, |bytes| {
             u32::try_from(bytes / u64::from(found.block_size)).unwrap_or(u32::MAX).min(io::MAX_BLOCKS)
         });
@@ -109,14 +109,15 @@ impl Member {
 
 /// A namespace: a disk.
 ///
-/// A write that failed in a way that may pass is made again by the driver itself, [`Config::retries`](crate::Config::retries) times
-/// at most and within its time-out, if the device allows it: an error that comes out of
-/// [`poll`](BlockDevice::poll) is final unless its kind says otherwise. As retried commands may overtake others, two writes to
-/// the same block must not be in flight at the same time; that holds for NVMe in general.
+/// A write that failed in a way that may pass is made again by the driver itself,
+/// [`Config::retries`](crate::Config::retries) times at most and within its time-out, if the device allows it:
+/// an error that comes out of [`poll`](BlockDevice::poll) is final unless its kind says otherwise. As retried
+/// commands may overtake others, two writes to the same block must not be in flight at the same time; that holds
+/// for NVMe in general.
 ///
-/// No method ever waits, not even for a lock: if another handle of the same controller is being used at this very moment, such as by
-/// the code that an interrupt has interrupted, [`submit`](BlockDevice::submit) refuses with
-/// [`ErrorKind::QueueFull`] and [`poll`](BlockDevice::poll) finds nothing.
+/// No method ever waits, not even for a lock: if another handle of the same controller is being used at this
+/// very moment, such as by the code that an interrupt has interrupted, [`submit`](BlockDevice::submit) refuses
+/// with [`ErrorKind::QueueFull`] and [`poll`](BlockDevice::poll) finds nothing.
 pub struct Namespace<P: Platform> {
     port: Port<P, Shared<P>>,
 }

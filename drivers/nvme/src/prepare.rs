@@ -5,8 +5,8 @@
 //!                                                                     └─► Recheck … ─────────────────► ready
 //! ```
 //!
-//! The first time the namespaces are listed and looked at. After a reset those that are known are looked at again: one that has
-//! changed in a way that a write could suffer from is lost, not silently another.
+//! The first time the namespaces are listed and looked at. After a reset those that are known are looked at
+//! again: one that has changed in a way that a write could suffer from is lost, not silently another.
 
 use block::{Error, ErrorKind, WriteCache};
 use platform::{Platform, Registers};

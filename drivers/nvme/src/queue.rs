@@ -16,8 +16,8 @@
 //! The submission queue's head is not tracked: the owner never has more commands in flight
 //! than entries - 1, and a completed command's entry has been taken.
 //!
-//! A doorbell costs as much as a small request does on a virtual machine. So the completion doorbell, which only gives room back,
-//! is rung when some room is due, not for each completion; see [`QueuePair::owes_room`].
+//! A doorbell costs as much as a small request does on a virtual machine. So the completion doorbell, which only
+//! gives room back, is rung when some room is due, not for each completion; see [`QueuePair::owes_room`].
 
 use platform::dma::{PAGE_SIZE, barrier};
 use platform::{DmaBuffer, Platform, Registers};
@@ -150,8 +150,8 @@ impl QueuePair {
         }
     }
 
-    /// Whether entries should be given back, with at most `depth` commands in flight: the controller must find room for all of
-    /// their completions.
+    /// Whether entries should be given back, with at most `depth` commands in flight: the controller must find
+    /// room for all of their completions.
     pub(crate) fn owes_room(&self, depth: u16) -> bool {
         const ENOUGH: u16 = 8;
         let to_spare = self.entries.saturating_sub(1).saturating_sub(depth);

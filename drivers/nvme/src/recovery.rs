@@ -10,8 +10,9 @@
 //!   all ones ───────────────────────────────► dead
 //! ```
 //!
-//! The Abort asks two things: whether the command can be ended, and whether the controller is alive at all. One that answers
-//! is, and its medium is slow: what is late gets all the time that a command may take. One that does not is reset.
+//! The Abort asks two things: whether the command can be ended, and whether the controller is alive at all. One
+//! that answers is, and its medium is slow: what is late gets all the time that a command may take. One that
+//! does not is reset.
 
 use platform::Platform;
 
@@ -135,8 +136,8 @@ impl<P: Platform> Engine<P> {
         }
     }
 
-    /// Starts a reset. One that the driver wants itself is the last if several in a row have not helped: the controller is
-    /// then stopped, so that it lets go of the buffers, and left so.
+    /// Starts a reset. One that the driver wants itself is the last if several in a row have not helped: the
+    /// controller is then stopped, so that it lets go of the buffers, and left so.
     pub(crate) fn begin_reset(&mut self, reason: ResetReason) {
         if matches!(reason, ResetReason::Start | ResetReason::Asked) {
             self.fruitless_resets = 0;

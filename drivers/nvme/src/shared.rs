@@ -56,8 +56,8 @@ impl<P: Platform> Side<P> for Shared<P> {
 pub(crate) struct CrashSide<P: Platform> {
     first: Shared<P>,
     reserve: Shared<P>,
-    /// The first was found in use when a reset was asked for. A crash path is alone on the machine, so whoever uses it was
-    /// interrupted for good.
+    /// The first was found in use when a reset was asked for. A crash path is alone on the machine, so whoever
+    /// uses it was interrupted for good.
     fell_back: AtomicBool,
 }
 

@@ -85,7 +85,8 @@ impl DmaBuffer {
     #[inline]
     pub fn read<W: Word>(&self, offset: usize) -> Option<W> {
         let pointer = self.word::<W>(offset)?;
-        // SAFETY: `word` checked bounds and alignment; every bit pattern is a valid `W`; volatile, because a device may race.
+        // SAFETY: `word` checked bounds and alignment; every bit pattern is a valid `W`; volatile, because a
+        // device may race.
         Some(unsafe { pointer.read_volatile() })
     }
 
@@ -113,8 +114,9 @@ impl DmaBuffer {
 impl AsRef<[u8]> for DmaBuffer {
     #[inline]
     fn as_ref(&self) -> &[u8] {
-        // SAFETY: `start` is valid for `len` initialised bytes; the driver that holds the buffer does not use it as data while a
-        // device writes to it (see the type's documentation), so nothing changes it while the reference lives.
+        // SAFETY: `start` is valid for `len` initialised bytes; the driver that holds the buffer does not use it
+        // as data while a device writes to it (see the type's documentation), so nothing changes it while the
+        // reference lives.
         unsafe { core::slice::from_raw_parts(self.start.as_ptr(), self.len) }
     }
 }

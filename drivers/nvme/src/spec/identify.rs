@@ -98,7 +98,8 @@ pub const ONCS_WRITE_ZEROES: u16 = 1 << 3;
 /// In VWC: there is a volatile write cache.
 pub const VWC_PRESENT: u8 = 1;
 
-/// In SGLS: whether there are scatter gather lists. 1 = yes, 2 = yes, for addresses and lengths that are multiples of 4.
+/// In SGLS: whether there are scatter gather lists. 1 = yes, 2 = yes, for addresses and lengths that are
+/// multiples of 4.
 pub const SGLS_SUPPORT: u32 = 0b11;
 
 /// Controller types (CNTRLTYPE).
@@ -122,7 +123,8 @@ pub struct Namespace {
     pub nsfeat: u8,
     /// Number of formats, from 0.
     pub nlbaf: u8,
-    /// The format in use: bits 3:0, and 6:5 above them if there are more than 16; bit 4: metadata follows each block's data.
+    /// The format in use: bits 3:0, and 6:5 above them if there are more than 16; bit 4: metadata follows each
+    /// block's data.
     pub flbas: u8,
     _27: [u8; 2],
     /// Protection information in use: type in bits 2:0, 0 = none.

@@ -10,7 +10,8 @@ pub mod id {
     pub const HEALTH: u32 = 0x02;
 }
 
-/// SMART / Health Information log page (base 5.16.1.3). Fields that are not aligned, and those of 16 bytes, stand as bytes.
+/// SMART / Health Information log page (base 5.16.1.3). Fields that are not aligned, and those of 16 bytes,
+/// stand as bytes.
 #[repr(C)]
 pub struct Health {
     /// Critical warnings, a bit each.

@@ -68,8 +68,9 @@ impl Bus {
         arena.ceiling = bus_address;
         arena.left -= len;
         arena.pieces.push(Piece { bus_address, start, len });
-        // SAFETY: freshly allocated, zeroed, aligned to a page, never freed; the processor uses it by this handle only, and
-        // `Bus::read` and `Bus::write`, which play the device, access it through the raw pointer.
+        // SAFETY: freshly allocated, zeroed, aligned to a page, never freed; the processor uses it by this
+        // handle only, and `Bus::read` and `Bus::write`, which play the device, access it through the raw
+        // pointer.
         Some(unsafe { DmaBuffer::from_raw_parts(start, bus_address, len) })
     }
 
@@ -84,8 +85,8 @@ impl Bus {
     /// A [`BusFault`] when the range is not wholly inside one piece; it is remembered.
     pub fn read(&self, bus_address: u64, out: &mut [u8]) -> Result<(), BusFault> {
         let start = self.find(bus_address, out.len(), false)?;
-        // SAFETY: `find` checked that the range lies in a piece, which is valid for ever; `out` is a Rust reference of the
-        // test's, and no `DmaBuffer` hands out references while a device uses it.
+        // SAFETY: `find` checked that the range lies in a piece, which is valid for ever; `out` is a Rust
+        // reference of the test's, and no `DmaBuffer` hands out references while a device uses it.
         unsafe { std::ptr::copy(start.as_ptr(), out.as_mut_ptr(), out.len()) };
         Ok(())
     }

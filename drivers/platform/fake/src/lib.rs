@@ -98,14 +98,14 @@ impl Machine {
         self.set_trap(Trap { name, left: nth.max(1), freezes: false });
     }
 
-    /// Makes the `nth` (from 1) passing of a checkpoint from now on freeze the thread that passes it, for good, once. The
-    /// thread keeps every lock that it holds. It must not be joined.
+    /// Makes the `nth` (from 1) passing of a checkpoint from now on freeze the thread that passes it, for good,
+    /// once. The thread keeps every lock that it holds. It must not be joined.
     pub fn freeze_at(&self, name: &'static str, nth: usize) {
         self.set_trap(Trap { name, left: nth.max(1), freezes: true });
     }
 
-    /// Waits until a thread has frozen since this was last asked, or `thread` has come to its end without; says which: `true` if
-    /// one has frozen.
+    /// Waits until a thread has frozen since this was last asked, or `thread` has come to its end without; says
+    /// which: `true` if one has frozen.
     pub fn wait_for_freeze<T>(&self, thread: &std::thread::JoinHandle<T>) -> bool {
         const LOOK_AGAIN: std::time::Duration = std::time::Duration::from_millis(20);
         let (checkpoints, changed) = &*self.checkpoints;
