@@ -1,4 +1,4 @@
-//! The fuzz targets' corpus, and what a fuzzer would make of it first: on stable Rust, in every test run.
+//! The corpus of the fuzz targets, fed to their entries on stable Rust.
 
 #[path = "support/entries.rs"]
 mod entries;

@@ -1,4 +1,4 @@
-//! What is fed with arbitrary bytes: by `corpus.rs` on stable Rust, and by the fuzz targets in `fuzz/`.
+//! The entries that fuzzers and the corpus test feed with bytes.
 //!
 //! Each takes any bytes, and panics if a promise is broken.
 
