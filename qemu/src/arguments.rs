@@ -4,18 +4,22 @@ use std::ffi::{OsStr, OsString};
 use std::path::Path;
 
 use anyhow::{Context, Result};
+use serde_json::json;
 
 use crate::blocks::blocks;
 use crate::{Disk, Guest, Kind, Machine};
 
-/// The files through which QEMU talks to us.
-pub(crate) struct Sockets<'a> {
+/// The files that QEMU uses besides those that the guest names.
+pub(crate) struct Files<'a> {
+    /// Sockets where we listen.
     pub(crate) serial: &'a Path,
     pub(crate) control: &'a Path,
+    /// UEFI's code, and this guest's own copy of its variables.
+    pub(crate) ovmf: Option<(&'a Path, &'a Path)>,
 }
 
 /// Everything after the program's name.
-pub(crate) fn arguments(guest: &Guest, sockets: &Sockets<'_>, paused: bool) -> Result<Vec<OsString>> {
+pub(crate) fn arguments(guest: &Guest, files: &Files<'_>, paused: bool) -> Result<Vec<OsString>> {
     let mut list = Arguments(Vec::new());
     list.add(["-nodefaults", "-no-user-config", "-display", "none"]);
     if !guest.restarts {
@@ -23,14 +27,21 @@ pub(crate) fn arguments(guest: &Guest, sockets: &Sockets<'_>, paused: bool) -> R
     }
     list.add(["-machine", guest.machine.name(), "-accel", &guest.accelerator]);
     list.add(["-m", &guest.memory_mib.to_string(), "-smp", &guest.cpus.to_string()]);
-    list.socket("serial", sockets.serial)?;
+    list.socket("serial", files.serial)?;
     list.add(["-serial", "chardev:serial"]);
-    list.socket("control", sockets.control)?;
+    list.socket("control", files.control)?;
     list.add(["-mon", "chardev=control,mode=control"]);
     list.add(["-device", "isa-debug-exit,iobase=0xf4,iosize=4"]);
     // Rests until the guest starts it.
     list.add(["-device", "ib700", "-action", "watchdog=inject-nmi"]);
-    list.program(guest);
+    match &guest.image {
+        None => list.program(guest),
+        Some((_, image)) => list.boot_image(image),
+    }
+    if let Some((code, variables)) = files.ovmf {
+        list.flash("if=pflash,format=raw,readonly=on,file=", code);
+        list.flash("if=pflash,format=raw,file=", variables);
+    }
     for (number, disk) in guest.disks.iter().enumerate() {
         list.disk(disk, &device_id(number))?;
     }
@@ -78,6 +89,18 @@ impl Arguments {
         if !guest.command_line.is_empty() {
             self.add(["-append", &guest.command_line]);
         }
+    }
+
+    fn boot_image(&mut self, path: &Path) {
+        let file = json!({ "driver": "raw", "node-name": "boot", "file": { "driver": "file", "filename": path } });
+        self.add(["-blockdev", &file.to_string(), "-device", "ide-hd,drive=boot,bootindex=0"]);
+    }
+
+    fn flash(&mut self, options: &str, path: &Path) {
+        let mut words = OsString::from(options);
+        words.push(double_commas(path.as_os_str()));
+        self.add(["-drive"]);
+        self.0.push(words);
     }
 
     fn disk(&mut self, disk: &Disk, id: &str) -> Result<()> {

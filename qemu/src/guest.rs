@@ -49,6 +49,15 @@ impl Machine {
     }
 }
 
+/// What starts the machine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Firmware {
+    /// SeaBIOS, which QEMU brings along.
+    Bios,
+    /// OVMF.
+    Uefi,
+}
+
 /// A guest to run. Make one with [`Guest::new`], change what should differ, and [`start`](Guest::start) it.
 pub struct Guest {
     /// Where it runs.
@@ -65,6 +74,9 @@ pub struct Guest {
     pub kernel: Option<PathBuf>,
     /// The kernel's command line.
     pub command_line: String,
+    /// A disk image that the firmware boots from, attached by AHCI. Then QEMU itself loads neither loader nor kernel, and hands
+    /// no command line over.
+    pub image: Option<(Firmware, PathBuf)>,
     /// Disks, in the order in which the guest finds them. Their ids are `disk0`, `disk1` and so on.
     pub disks: Vec<Disk>,
     /// Time limit, after which QEMU is killed; `None` for a debugging session.
@@ -95,6 +107,7 @@ impl Guest {
             loader: program.into(),
             kernel: None,
             command_line: String::new(),
+            image: None,
             disks: Vec::new(),
             time_limit: Some(Duration::from_secs(60)),
             restarts: false,

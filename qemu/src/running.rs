@@ -1,17 +1,18 @@
 //! A guest that runs: QEMU as a child process that does not outlive us.
 
+use std::fs;
 use std::io;
 use std::os::unix::net::{UnixListener, UnixStream};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, bail};
 
-use crate::arguments::{Sockets, arguments, device_id, shell_line};
+use crate::arguments::{Files, arguments, device_id, shell_line};
 use crate::tools::{Tool, require};
-use crate::{Disk, Fault, Guest, Kind, Outcome, Qmp, Report, Serial, TemporaryDirectory};
+use crate::{Disk, Fault, Firmware, Guest, Kind, Outcome, Qmp, Report, Serial, TemporaryDirectory};
 
 /// How long QEMU may take from its start until it has connected to us, and from the end of its output to its end.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -50,7 +51,15 @@ impl Running {
     pub(crate) fn start(guest: Guest) -> Result<Self> {
         let program = require(Tool::Qemu)?;
         let directory = TemporaryDirectory::new()?;
-        let paths = Sockets { serial: &directory.file("serial"), control: &directory.file("control") };
+        let ovmf = match guest.image {
+            Some((Firmware::Uefi, _)) => Some(ovmf(&directory)?),
+            _ => None,
+        };
+        let paths = Files {
+            serial: &directory.file("serial"),
+            control: &directory.file("control"),
+            ovmf: ovmf.as_ref().map(|(code, variables)| (code.as_path(), variables.as_path())),
+        };
         let (serial, control) = (listen(paths.serial)?, listen(paths.control)?);
         let hangs = guest.disks.iter().map(|disk| disk.faults.contains(&Fault::Hang));
         let hangs: Vec<usize> = hangs.enumerate().filter_map(|(number, hangs)| hangs.then_some(number)).collect();
@@ -226,6 +235,15 @@ impl Running {
             registers,
         }
     }
+}
+
+/// UEFI's code, and a copy of its variables that this guest may change.
+fn ovmf(directory: &TemporaryDirectory) -> Result<(PathBuf, PathBuf)> {
+    let code = require(Tool::Ovmf)?;
+    let name = code.file_name().unwrap_or_default().to_string_lossy().replace("CODE", "VARS").replace("code", "vars");
+    let (original, copy) = (code.with_file_name(name), directory.file("variables"));
+    fs::copy(&original, &copy).with_context(|| format!("cannot copy {}", original.display()))?;
+    Ok((code, copy))
 }
 
 fn listen(path: &Path) -> Result<UnixListener> {

@@ -1,4 +1,4 @@
-//! Finds the programs that this needs, and installs them where it may.
+//! Finds what this needs and does not build, and installs it where it may.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -8,24 +8,37 @@ use std::{env, fs};
 
 use anyhow::{Context, Result, bail};
 
-/// A program that this project needs and does not build itself.
+/// Something that this project needs and does not build itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Tool {
-    /// QEMU for x86_64 guests.
+    /// QEMU for x86_64 guests: a program.
     Qemu,
+    /// The UEFI firmware for them: its code, a file that has one with variables beside it.
+    Ovmf,
 }
 
+/// Where distributions have OVMF's code: Debian, Fedora, Arch, SUSE.
+const OVMF_PLACES: [&str; 5] = [
+    "/usr/share/OVMF/OVMF_CODE_4M.fd",
+    "/usr/share/OVMF/OVMF_CODE.fd",
+    "/usr/share/edk2/ovmf/OVMF_CODE.fd",
+    "/usr/share/edk2/x64/OVMF_CODE.4m.fd",
+    "/usr/share/qemu/ovmf-x86_64-code.bin",
+];
+
 impl Tool {
-    const fn program(self) -> &'static str {
+    const fn name(self) -> &'static str {
         match self {
             Self::Qemu => "qemu-system-x86_64",
+            Self::Ovmf => "OVMF",
         }
     }
 
-    /// The environment variable that names the program, for those who have it elsewhere.
+    /// The environment variable that says where it is, for those who have it elsewhere.
     const fn variable(self) -> &'static str {
         match self {
             Self::Qemu => "QEMU",
+            Self::Ovmf => "OVMF_CODE",
         }
     }
 
@@ -38,6 +51,20 @@ impl Tool {
                 ("pacman", "pacman -S --noconfirm qemu-system-x86"),
                 ("zypper", "zypper install -y qemu-x86"),
             ],
+            Self::Ovmf => [
+                ("apt-get", "apt-get install -y --no-install-recommends ovmf"),
+                ("dnf", "dnf install -y edk2-ovmf"),
+                ("pacman", "pacman -S --noconfirm edk2-ovmf"),
+                ("zypper", "zypper install -y qemu-ovmf-x86_64"),
+            ],
+        }
+    }
+
+    fn find(self) -> Option<PathBuf> {
+        match (env::var_os(self.variable()), self) {
+            (Some(path), _) => Some(path.into()),
+            (None, Self::Qemu) => in_path(self.name()),
+            (None, Self::Ovmf) => OVMF_PLACES.iter().map(PathBuf::from).find(|path| path.is_file()),
         }
     }
 }
@@ -54,22 +81,15 @@ pub fn require(tool: Tool) -> Result<PathBuf> {
     if let Some(path) = found.get(&tool) {
         return Ok(path.clone());
     }
-    let path = match find(tool) {
+    let path = match tool.find() {
         Some(path) => path,
         None => {
             install(tool)?;
-            find(tool).with_context(|| format!("installed, but there is still no {}", tool.program()))?
+            tool.find().with_context(|| format!("installed, but there is still no {}", tool.name()))?
         }
     };
     found.insert(tool, path.clone());
     Ok(path)
-}
-
-fn find(tool: Tool) -> Option<PathBuf> {
-    match env::var_os(tool.variable()) {
-        Some(path) => Some(path.into()),
-        None => in_path(tool.program()),
-    }
 }
 
 fn in_path(program: &str) -> Option<PathBuf> {
@@ -84,9 +104,9 @@ fn is_program(path: &Path) -> bool {
 fn install(tool: Tool) -> Result<()> {
     let known = tool.packages().into_iter().find(|(manager, _)| in_path(manager).is_some());
     let Some((manager, command)) = known else {
-        bail!("{} is missing: install QEMU for x86_64, or name it in ${}", tool.program(), tool.variable());
+        bail!("{} is missing: install it, or say in ${} where it is", tool.name(), tool.variable());
     };
-    let advice = || format!("{} is missing: run `sudo {command}`", tool.program());
+    let advice = || format!("{} is missing: run `sudo {command}`", tool.name());
     if manager != "apt-get" {
         bail!(advice());
     }
@@ -94,7 +114,7 @@ fn install(tool: Tool) -> Result<()> {
         Some(prefix) => prefix,
         None => bail!(advice()),
     };
-    eprintln!("{} is missing: running `{command}`", tool.program());
+    eprintln!("{} is missing: running `{command}`", tool.name());
     // The first try fails where the package lists are missing or old, as in fresh containers.
     if run(prefix, command) || (run(prefix, "apt-get update") && run(prefix, command)) {
         return Ok(());

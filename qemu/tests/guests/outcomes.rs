@@ -1,9 +1,10 @@
 //! A guest is what its end says, and nothing else counts as success.
 
+use std::fs;
 use std::process::Command;
 use std::time::Duration;
 
-use qemu::{Guest, Machine, Outcome, Report, TemporaryDirectory};
+use qemu::{Firmware, Guest, Machine, Outcome, Report, TemporaryDirectory};
 
 use crate::tiny;
 
@@ -36,6 +37,26 @@ fn every_machine_runs_a_guest() {
         let report = run(|guest| guest.machine = machine, &[&tiny::print("here\n"), &tiny::exit(16)]);
         assert_eq!((report.outcome, report.serial_text().as_str()), (Outcome::Finished, "here\n"), "{report}");
     }
+}
+
+#[test]
+fn firmware_boots_an_image() {
+    let directory = TemporaryDirectory::new().unwrap();
+    let image = directory.file("image");
+    // A boot sector; QEMU boots from nothing that is much smaller than 1 MiB.
+    let mut bytes = vec![0; 1 << 20];
+    bytes[..4].copy_from_slice(&tiny::exit(16));
+    bytes[510..512].copy_from_slice(&[0x55, 0xaa]);
+    fs::write(&image, bytes).unwrap();
+    let mut guest = Guest::bare("");
+    guest.image = Some((Firmware::Bios, image.clone()));
+    let report = guest.start().unwrap().wait().unwrap();
+    assert_eq!(report.outcome, Outcome::Finished, "{report}");
+
+    // There is nothing for UEFI on it, which says so.
+    let mut guest = Guest::bare("");
+    guest.image = Some((Firmware::Uefi, image));
+    guest.start().unwrap().wait_for_serial("BdsDxe").unwrap();
 }
 
 #[test]
