@@ -122,6 +122,29 @@ fn at_any_turn_of_a_wrap() {
 }
 
 #[test]
+fn at_any_turn_on_consoles_of_one_and_two_tiles() {
+    for tiles in [1, 2] {
+        for (i, settings) in variants().into_iter().enumerate().step_by(4) {
+            let mut settings = settings;
+            settings.geometry.block_count = tiles * 2048;
+            for turns in (i % 13..120).step_by(13) {
+                let scene = |rig: &mut Rig, _: usize| rig.log_lines(40, 200);
+                let (rig, outcome) = crash_after(turns, settings, 2200, scene);
+                assert_eq!(outcome, Outcome::Done, "turn {turns} on {tiles}");
+                let text = rig.log_text().text();
+                let found =
+                    crash::find_last(text.as_bytes()).unwrap_or_else(|| panic!("turn {turns} on {tiles}: no record"));
+                assert_eq!(found.verdict, Verdict::Whole, "turn {turns} on {tiles}");
+                if rig.lines > 0 {
+                    assert!(text.contains(&line(rig.lines - 1, 200)), "turn {turns} on {tiles}: the last line");
+                }
+                assert!(rig.disk.violations().is_empty(), "{:?}", rig.disk.violations());
+            }
+        }
+    }
+}
+
+#[test]
 fn a_small_backlog_takes_one_write_and_one_flush() {
     let disk = disk(4096, 8);
     let mut rig = Rig::boot(&disk);
