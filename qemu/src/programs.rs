@@ -38,17 +38,10 @@ impl Programs {
     /// # Errors
     /// When they do not build.
     pub fn build_with(kernel: &str, release: bool) -> Result<Self> {
-        let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-        let mut command = Command::new(cargo);
-        command.args(["build", "--package", "boot", "--package", kernel, "--bin", LOADER, "--bin", kernel]);
-        command.args(["--message-format", "json-render-diagnostics"]);
-        command.args(release.then_some("--release")).current_dir(workspace());
-        let output = command.stdin(Stdio::null()).stderr(Stdio::inherit()).output().context("cannot run cargo")?;
-        if !output.status.success() {
-            bail!("the loader and the kernel do not build");
+        match <[PathBuf; 2]>::try_from(build(&["boot", kernel], &[LOADER, kernel], release)?) {
+            Ok([loader, kernel]) => Ok(Self { loader, kernel }),
+            Err(_) => bail!("cargo built other programs than {LOADER} and {kernel}"),
         }
-        let messages = String::from_utf8_lossy(&output.stdout);
-        Ok(Self { loader: executable(&messages, LOADER)?, kernel: executable(&messages, kernel)? })
     }
 
     /// Those that the environment names, and otherwise those that cargo builds: once for the whole process.
@@ -72,6 +65,24 @@ impl Programs {
     pub fn environment(&self) -> impl Iterator<Item = (&'static str, &Path)> {
         iter::zip(BUILT, [self.loader.as_path(), self.kernel.as_path()])
     }
+}
+
+/// Builds programs of these packages with cargo, and says where they are, in the order of `programs`.
+///
+/// # Errors
+/// When they do not build.
+pub fn build(packages: &[&str], programs: &[&str], release: bool) -> Result<Vec<PathBuf>> {
+    let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let mut command = Command::new(cargo);
+    command.args(["build", "--message-format", "json-render-diagnostics"]).args(release.then_some("--release"));
+    command.args(packages.iter().flat_map(|package| ["--package", package]));
+    command.args(programs.iter().flat_map(|program| ["--bin", program])).current_dir(workspace());
+    let output = command.stdin(Stdio::null()).stderr(Stdio::inherit()).output().context("cannot run cargo")?;
+    if !output.status.success() {
+        bail!("{} do not build", programs.join(" and "));
+    }
+    let messages = String::from_utf8_lossy(&output.stdout);
+    programs.iter().map(|program| executable(&messages, program)).collect()
 }
 
 /// The root of the source tree.

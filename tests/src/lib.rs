@@ -1,6 +1,6 @@
 //! What tests share: guests, images, and an independent reader.
 //!
-//! The tests themselves are in `tests/`: one file is one promise to the user, and each asserts on disk images, by two
+//! The tests themselves are in `tests/promises`: one file is one promise to the user, and each asserts on disk images, by two
 //! readers. One is `bcon`, which runs the kernel's own code. The other is [`oracle`], written from the format's
 //! description alone, so that both cannot be wrong together.
 #![forbid(unsafe_code)]

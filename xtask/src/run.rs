@@ -3,13 +3,17 @@
 mod judge;
 mod options;
 
+use std::fs::{self, File};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::Result;
-use qemu::{Disk, Outcome, Programs};
+use anyhow::{Context, Result};
+use boot_image::image::{self, Contents, Identity};
+use qemu::{Disk, Outcome, Programs, TemporaryDirectory, build};
 
 use crate::paths::target_directory;
 use judge::{Findings, Verdict};
+use options::Boot;
 pub(crate) use options::RunOptions;
 
 /// Builds, boots, and says what each disk holds.
@@ -25,7 +29,12 @@ pub(crate) fn run(options: &RunOptions) -> Result<ExitCode> {
     if options.gdb {
         eprintln!("waiting for a debugger: gdb {} -ex 'target remote :1234'", programs.kernel.display());
     }
-    let report = options.guest(&programs, disks.clone())?.start()?.wait()?;
+    let directory = TemporaryDirectory::new()?;
+    let image = match options.boot {
+        Boot::Pvh => None,
+        Boot::Uefi | Boot::Bios => Some(boot_image(options, &programs, directory.file("boot"))?),
+    };
+    let report = options.guest(&programs, image, disks.clone())?.start()?.wait()?;
 
     let after = Findings::read(&disks)?;
     let verdict = Verdict::new(&report, &before, &after);
@@ -36,4 +45,19 @@ pub(crate) fn run(options: &RunOptions) -> Result<ExitCode> {
         eprintln!("{report}");
     }
     Ok(verdict.exit_code())
+}
+
+/// Makes a disk image with the kernel and its command line, which firmware boots from. It has no console.
+fn boot_image(options: &RunOptions, programs: &Programs, path: PathBuf) -> Result<PathBuf> {
+    let loaders = build(&["boot"], &["loader-bios", "loader-uefi"], options.release)?;
+    let read = |path: &PathBuf| fs::read(path).with_context(|| format!("cannot read {}", path.display()));
+    let files = loaders.iter().chain([&programs.kernel]).map(read).collect::<Result<Vec<_>>>()?;
+    let [loader_bios, loader_uefi, kernel] = files.as_slice() else { unreachable!("three files were read") };
+    // Nobody meets two of these images at a time.
+    let identity = Identity::from_random(&[0x5a; Identity::RANDOM]);
+    let contents =
+        Contents { loader_bios, loader_uefi, kernel, command_line: &options.append, console_size: 0, identity };
+    let mut file = File::options().read(true).write(true).create_new(true).open(&path)?;
+    image::write(&mut file, &contents)?;
+    Ok(path)
 }

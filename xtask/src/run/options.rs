@@ -2,12 +2,12 @@
 
 use std::ffi::OsString;
 use std::io::{self, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Result, bail};
 use clap::{Args, ValueEnum};
-use qemu::{DEFAULT_SIZE, Disk, Guest, Machine, Programs, parse_size};
+use qemu::{DEFAULT_SIZE, Disk, Firmware, Guest, Machine, Programs, parse_size};
 
 /// Run a guest in QEMU, and say what its disks hold afterwards.
 ///
@@ -26,11 +26,11 @@ pub(crate) struct RunOptions {
 
     /// How the machine boots.
     #[arg(long, default_value = "pvh")]
-    boot: Boot,
+    pub(super) boot: Boot,
 
     /// The kernel's command line.
     #[arg(long, value_name = "WORDS", default_value = "", allow_hyphen_values = true)]
-    append: String,
+    pub(super) append: String,
 
     /// The machine's memory.
     #[arg(long, default_value = "128M", value_parser = parse_memory)]
@@ -66,10 +66,14 @@ pub(crate) struct RunOptions {
 }
 
 /// Ways to boot.
-#[derive(Clone, Copy, ValueEnum)]
-enum Boot {
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum Boot {
     /// QEMU loads the loader itself.
     Pvh,
+    /// OVMF starts it from a disk image.
+    Uefi,
+    /// SeaBIOS starts it from a disk image.
+    Bios,
 }
 
 /// `None` stands for the word `none`.
@@ -102,7 +106,7 @@ impl RunOptions {
             if disks[index].path.is_none() {
                 let (earlier, disk) = disks[..=index].split_at(index);
                 let path = (1..).map(|number| folder.join(file_name(&disk[0], number)));
-                let free = |path: &std::path::PathBuf| earlier.iter().all(|other| other.path.as_ref() != Some(path));
+                let free = |path: &PathBuf| earlier.iter().all(|other| other.path.as_ref() != Some(path));
                 let chosen = path.into_iter().find(free);
                 disks[index].path = chosen;
             }
@@ -110,10 +114,13 @@ impl RunOptions {
         Ok(disks)
     }
 
-    /// The guest.
-    pub(super) fn guest(&self, programs: &Programs, disks: Vec<Disk>) -> Result<Guest> {
-        let mut guest = match self.boot {
-            Boot::Pvh => Guest::new(programs),
+    /// The guest; with an image to boot from unless it boots by PVH.
+    pub(super) fn guest(&self, programs: &Programs, image: Option<PathBuf>, disks: Vec<Disk>) -> Result<Guest> {
+        let mut guest = Guest::new(programs);
+        guest.image = match (self.boot, image) {
+            (Boot::Uefi, Some(image)) => Some((Firmware::Uefi, image)),
+            (Boot::Bios, Some(image)) => Some((Firmware::Bios, image)),
+            _ => None,
         };
         guest.machine = Machine::for_disks(&disks)?;
         guest.disks = disks;
@@ -201,7 +208,7 @@ mod tests {
         let options = Line::try_parse_from(words).unwrap().options;
         let programs = Programs { loader: "loader".into(), kernel: "kernel".into() };
         let disks = vec![Disk::new(Kind::VirtioMmio, "x")];
-        let guest = options.guest(&programs, disks).unwrap();
+        let guest = options.guest(&programs, None, disks).unwrap();
         assert_eq!(guest.machine, Machine::Microvm);
         assert_eq!((guest.memory_mib, guest.cpus, guest.command_line.as_str()), (1024, 2, "crash=panic"));
         assert_eq!(guest.time_limit, Some(Duration::from_secs(5)));

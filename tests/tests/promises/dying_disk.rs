@@ -1,5 +1,4 @@
 //! A disk that fails for good is given up, and the run goes on.
-#![forbid(unsafe_code)]
 
 use qemu::{Kind, Outcome};
 use tests::Scene;

@@ -1,5 +1,4 @@
 //! Whatever crashes: its record is whole on every disk, behind the last line.
-#![forbid(unsafe_code)]
 
 use qemu::Kind;
 use tests::oracle::{crash_record, line};

@@ -1,5 +1,4 @@
 //! A full console goes round: what fits is there, oldest first.
-#![forbid(unsafe_code)]
 
 use qemu::{Kind, Outcome};
 use tests::Scene;

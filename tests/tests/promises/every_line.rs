@@ -1,5 +1,4 @@
 //! Every line that was logged is on every disk, once and in order.
-#![forbid(unsafe_code)]
 
 use qemu::{Kind, Outcome};
 use tests::Scene;

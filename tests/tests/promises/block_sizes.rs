@@ -1,5 +1,4 @@
 //! Disks with blocks of 4096 bytes are consoles like any other.
-#![forbid(unsafe_code)]
 
 use qemu::{Kind, Outcome};
 use tests::Scene;

@@ -1,5 +1,4 @@
 //! Lines and crashes reach the disk on every machine and by every transport.
-#![forbid(unsafe_code)]
 
 use qemu::{Kind, Machine, Outcome};
 use tests::oracle::crash_record;

@@ -1,5 +1,4 @@
 //! Only marked space is ever written.
-#![forbid(unsafe_code)]
 
 use qemu::{Kind, Outcome};
 use tests::gpt;

@@ -1,5 +1,4 @@
 //! A disk that the original script has prepared is taken as it is.
-#![forbid(unsafe_code)]
 
 use qemu::{Kind, Outcome};
 use tests::Scene;

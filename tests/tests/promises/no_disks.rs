@@ -1,5 +1,4 @@
 //! Without a disk it runs, says so, and shows crashes on serial.
-#![forbid(unsafe_code)]
 
 use qemu::{Kind, Outcome};
 use tests::oracle::crash_record;

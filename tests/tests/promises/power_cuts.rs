@@ -4,7 +4,6 @@
 //! Afterwards the power is cut behind each entry of that log: with the writes that no flush had made durable all there, all
 //! lost, and some of them lost, whole or torn. Each of these disks must be a sound console, must hold every record that had been
 //! acknowledged by then, and must show nothing of an earlier boot as if it were of this one.
-#![forbid(unsafe_code)]
 
 use std::fs;
 

@@ -1,0 +1,16 @@
+//! What users are promised: one file is one promise.
+//!
+//! They are one program, so that they are linked once, and those that run guests share the processors fairly.
+#![forbid(unsafe_code)]
+
+mod block_sizes;
+mod crash_records;
+mod decoys;
+mod dying_disk;
+mod every_line;
+mod no_disks;
+mod original_recipe;
+mod other_machines;
+mod power_cuts;
+mod run_command;
+mod wrap;
