@@ -22,7 +22,7 @@ static MIDLINE: AtomicBool = AtomicBool::new(false);
 /// Records before this sequence number are durable on every console, and the port shall say so; 0: nothing to say.
 static ACKNOWLEDGE: AtomicU64 = AtomicU64::new(0);
 
-static ECHO: Mutex<Option<Box<Echo>>> = Mutex::new(None);
+static ECHO: Mutex<Option<Echo>> = Mutex::new(None);
 
 /// The port gets one in so many parts of a busy program's time.
 const SHARE: u64 = 5;
@@ -47,14 +47,32 @@ pub struct Echo {
     ring: &'static Ring<'static>,
     cursor: Cursor,
     patience: Patience,
-    scratch: RecordBuffer,
-    line: [u8; MAX_LINE + LINE_END.len()],
+    memory: &'static mut Memory,
     len: usize,
     sent: usize,
     acknowledged: u64,
     left_out: u64,
     /// Records before this one are left out, but for warnings.
     skip_until: u64,
+}
+
+/// What an [`Echo`] works in.
+pub struct Memory {
+    scratch: RecordBuffer,
+    line: [u8; MAX_LINE + LINE_END.len()],
+}
+
+impl Memory {
+    /// Memory for one.
+    pub const fn new() -> Self {
+        Self { scratch: RecordBuffer::new(), line: [0; MAX_LINE + LINE_END.len()] }
+    }
+}
+
+impl Default for Memory {
+    fn default() -> Self {
+        Self::new()
+    }
 }
 
 /// How far an [`Echo`] got.
@@ -72,7 +90,8 @@ pub fn start(first: u64) -> bool {
     let mut echo = ECHO.lock();
     // SAFETY: the only handle on the port: `ECHO` is empty, and is filled by this function only. The boot loader is gone.
     let Some(port) = (unsafe { SerialPort::open() }) else { return false };
-    *echo = Some(Box::new(Echo::new(port, ring, ring.cursor_at(first), Patience::Wait)));
+    let memory = Box::leak(Box::new(Memory::new()));
+    *echo = Some(Echo::new(port, ring, ring.cursor_at(first), Patience::Wait, memory));
     true
 }
 
@@ -145,11 +164,11 @@ pub fn cry(text: fmt::Arguments<'_>) {
 ///
 /// # Safety
 /// Whoever used this module before must never run again.
-pub unsafe fn take_over() -> Option<Echo> {
+pub unsafe fn take_over(memory: &'static mut Memory) -> Option<Echo> {
     let ring = logger::ring()?;
     // SAFETY: the caller's promise.
     let port = unsafe { SerialPort::take_over() }?;
-    let mut echo = Echo::new(port, ring, ring.cursor_at(NEXT.load(Ordering::Relaxed)), Patience::Crash);
+    let mut echo = Echo::new(port, ring, ring.cursor_at(NEXT.load(Ordering::Relaxed)), Patience::Crash, memory);
     if MIDLINE.load(Ordering::Relaxed) {
         echo.end_line();
     }
@@ -158,22 +177,15 @@ pub unsafe fn take_over() -> Option<Echo> {
 }
 
 impl Echo {
-    fn new(port: SerialPort, ring: &'static Ring<'static>, cursor: Cursor, patience: Patience) -> Self {
-        let line = [0; MAX_LINE + LINE_END.len()];
-        let scratch = RecordBuffer::new();
-        Self {
-            port,
-            ring,
-            cursor,
-            patience,
-            scratch,
-            line,
-            len: 0,
-            sent: 0,
-            acknowledged: 0,
-            left_out: 0,
-            skip_until: 0,
-        }
+    fn new(
+        port: SerialPort,
+        ring: &'static Ring<'static>,
+        cursor: Cursor,
+        patience: Patience,
+        memory: &'static mut Memory,
+    ) -> Self {
+        let (len, sent, acknowledged, left_out, skip_until) = (0, 0, 0, 0, 0);
+        Self { port, ring, cursor, patience, memory, len, sent, acknowledged, left_out, skip_until }
     }
 
     /// Sends what the port takes, until a time of the kernel's clock.
@@ -229,7 +241,7 @@ impl Echo {
         if self.sent == self.len && !self.next_line() {
             return true;
         }
-        let rest = self.line.get(self.sent..self.len).unwrap_or_default();
+        let rest = self.memory.line.get(self.sent..self.len).unwrap_or_default();
         let sent = self.port.send(rest);
         self.sent += sent;
         sent > 0
@@ -248,7 +260,7 @@ impl Echo {
     }
 
     fn end_line(&mut self) {
-        if let Some(end) = self.line.get_mut(self.len..self.len + LINE_END.len()) {
+        if let Some(end) = self.memory.line.get_mut(self.len..self.len + LINE_END.len()) {
             end.copy_from_slice(LINE_END);
             self.len += LINE_END.len();
         }
@@ -267,13 +279,13 @@ impl Echo {
         }
         (self.len, self.sent) = (0, 0);
         loop {
-            match self.ring.next(&mut self.cursor, &mut self.scratch, self.patience) {
+            match self.ring.next(&mut self.cursor, &mut self.memory.scratch, self.patience) {
                 Next::Record(record) if record.sequence < self.skip_until && record.level > Level::Warn => {
                     self.left_out += 1;
                 }
                 Next::Record(record) => {
-                    let start = note_left_out(&mut self.line, &mut self.left_out);
-                    let room = self.line.get_mut(start..MAX_LINE).unwrap_or_default();
+                    let start = note_left_out(&mut self.memory.line, &mut self.left_out);
+                    let room = self.memory.line.get_mut(start..MAX_LINE).unwrap_or_default();
                     // The line ends in a line feed, which the line end replaces.
                     self.len = start + format_line(&record, room).min(room.len()).saturating_sub(1);
                     self.end_line();
@@ -282,7 +294,7 @@ impl Echo {
                 Next::Lost(count) => self.left_out += count,
                 Next::Skipped(_) => {}
                 Next::Unfinished | Next::Empty => {
-                    self.len = note_left_out(&mut self.line, &mut self.left_out);
+                    self.len = note_left_out(&mut self.memory.line, &mut self.left_out);
                     return self.len > 0;
                 }
             }
@@ -315,7 +327,7 @@ impl Write for Echo {
     fn write_str(&mut self, text: &str) -> fmt::Result {
         let room = MAX_LINE.saturating_sub(self.len);
         let taken = text.as_bytes().get(..room).unwrap_or(text.as_bytes());
-        if let Some(line) = self.line.get_mut(self.len..self.len + taken.len()) {
+        if let Some(line) = self.memory.line.get_mut(self.len..self.len + taken.len()) {
             line.copy_from_slice(taken);
             self.len += taken.len();
         }

@@ -8,7 +8,7 @@ use crate::arch::{clock, cpu};
 use crate::devices::disk::Commands;
 use crate::devices::find::Controller;
 use block::BlockDevice;
-use blockconsole::console::{self, BadTarget, Console, Crash, Outcome, Reason, Target};
+use blockconsole::console::{self, BadTarget, Console, Crash, Outcome, Reason};
 use blockconsole::ring::Ring;
 use core::fmt;
 use core::sync::atomic::{AtomicUsize, Ordering};
@@ -36,10 +36,14 @@ pub(super) struct Case {
     progress: Progress,
 }
 
-#[allow(clippy::large_enum_variant, reason = "it lies in memory set aside; a box would be allocated")]
 enum Progress {
-    /// It has not been begun. With `true`, its controller must be reset first.
-    Waiting(Target, bool),
+    /// It has not been begun.
+    Waiting {
+        /// Whether something of it was with the device.
+        in_flight: bool,
+        /// Whether its controller must be reset first.
+        doubtful: bool,
+    },
     Working(u8, &'static mut Successor),
     /// All is durable, since this time.
     Durable(u64),
@@ -58,7 +62,7 @@ impl Rescue {
                 Ok(target) if target.is_idle => return None,
                 Ok(target) => {
                     let doubtful = trust_nothing || target.in_flight || station.is_suspect();
-                    Progress::Waiting(target, doubtful)
+                    Progress::Waiting { in_flight: target.in_flight, doubtful }
                 }
                 // It is only just being made.
                 Err(BadTarget::Empty | BadTarget::Idle) => return None,
@@ -110,7 +114,7 @@ impl Rescue {
 
     /// Whether there is nothing left to do.
     pub(super) fn is_over(&self) -> bool {
-        !self.cases().any(|case| matches!(case.progress, Progress::Waiting(..) | Progress::Working(..)))
+        !self.cases().any(|case| matches!(case.progress, Progress::Waiting { .. } | Progress::Working(..)))
     }
 
     /// Moves every console on. Never waits.
@@ -128,10 +132,12 @@ impl Rescue {
     /// Begins with a console, if it is its turn.
     fn begin(&mut self, index: usize, crash: Crash<'static>) {
         let Some(Some(case)) = self.cases.get(index) else { return };
-        let Progress::Waiting(mut target, doubtful) = case.progress else { return };
+        let Progress::Waiting { doubtful, .. } = case.progress else { return };
         let (station, post) = (case.station, case.post);
         if doubtful {
-            let is_safe = |other: &Case| matches!(other.progress, Progress::Working(..) | Progress::Waiting(_, false));
+            let is_safe = |other: &Case| {
+                matches!(other.progress, Progress::Working(..) | Progress::Waiting { doubtful: false, .. })
+            };
             let is_reset = self.resets.contains(&Some(station.controller));
             let mut others = self.cases().filter(|other| other.station.controller == station.controller);
             if !is_reset && others.any(is_safe) {
@@ -145,16 +151,8 @@ impl Rescue {
                 // SAFETY: this is the crash path, and the reference ends here.
                 unsafe { station.port() }.recover();
             }
-            // The reset is what it would have asked for.
-            target.in_flight = false;
         }
-        // SAFETY: once a level; at the second level everything is doubtful, so that the reset comes first.
-        let buffers = unsafe { post.take_buffers() };
-        let progress = match Console::resume(&target, crash, &post.cell, buffers) {
-            // SAFETY: the crash path's only reference, kept in the case.
-            Ok(successor) => Progress::Working(target.index, unsafe { post.install(successor) }),
-            Err(error) => Progress::Damaged(error),
-        };
+        let progress = resume(post, doubtful, crash);
         if let Some(Some(case)) = self.cases.get_mut(index) {
             case.progress = progress;
         }
@@ -180,6 +178,24 @@ impl Rescue {
                 }
             }
         }
+    }
+}
+
+/// Lets a console take over; its controller has been reset where that was needed.
+#[inline(never)]
+fn resume(post: &'static Post, is_reset: bool, crash: Crash<'static>) -> Progress {
+    let mut target = match post.cell.load() {
+        Ok(target) => target,
+        Err(error) => return Progress::Damaged(error),
+    };
+    // It would ask for the reset that it has had.
+    target.in_flight &= !is_reset;
+    // SAFETY: once a level; at the second level everything is doubtful, so that the reset came first.
+    let buffers = unsafe { post.take_buffers() };
+    match Console::resume(&target, crash, &post.cell, buffers) {
+        // SAFETY: the crash path's only reference, kept in the case.
+        Ok(successor) => Progress::Working(target.index, unsafe { post.install(successor) }),
+        Err(error) => Progress::Damaged(error),
     }
 }
 
@@ -211,12 +227,8 @@ impl Case {
     /// What the crash record says of it.
     pub(super) fn describe(&self, out: &mut impl fmt::Write) -> fmt::Result {
         match &self.progress {
-            Progress::Waiting(target, doubtful) => {
-                out.write_str(if target.in_flight {
-                    "logging, writes in flight"
-                } else {
-                    "logging, nothing in flight"
-                })?;
+            Progress::Waiting { in_flight, doubtful } => {
+                out.write_str(if *in_flight { "logging, writes in flight" } else { "logging, nothing in flight" })?;
                 if *doubtful { out.write_str(", to be reset") } else { Ok(()) }
             }
             Progress::Damaged(error) => write!(out, "not touched: {error}"),
@@ -234,7 +246,7 @@ impl Case {
             }
             Progress::Failed(reason) => write!(out, "failed: {reason}, {commands}"),
             Progress::Damaged(error) => write!(out, "not touched: {error}"),
-            Progress::Working(..) | Progress::Waiting(..) => write!(out, "not done in time, {commands}"),
+            Progress::Working(..) | Progress::Waiting { .. } => write!(out, "not done in time, {commands}"),
         }
     }
 }

@@ -33,6 +33,7 @@ struct Memory {
     names: [Text<32>; rescue::MAX],
     rescue: MaybeUninit<Rescue>,
     echo: MaybeUninit<Option<Echo>>,
+    serial: serial_log::Memory,
 }
 
 struct Set(UnsafeCell<Memory>);
@@ -47,6 +48,7 @@ static MEMORY: Set = Set(UnsafeCell::new(Memory {
     names: [const { Text::new() }; rescue::MAX],
     rescue: MaybeUninit::uninit(),
     echo: MaybeUninit::uninit(),
+    serial: serial_log::Memory::new(),
 }));
 
 /// Writes out what is known; `scenes` are those of all levels so far, and the last one is why we are here.
@@ -54,12 +56,12 @@ pub(super) fn write_out(scenes: &[&Scene]) -> Ending {
     let Some((scene, earlier)) = scenes.split_last() else { return Ending::CrashNotDurable };
     // SAFETY: see `Set`. What a level before left in it is overwritten before it is read.
     let memory: &'static mut Memory = unsafe { &mut *MEMORY.0.get() };
-    let Memory { reason, record, states, names, rescue, echo } = memory;
+    let Memory { reason, record, states, names, rescue, echo, serial } = memory;
     tell_reason(scene, earlier, reason);
     let reason: &'static Text<2048> = reason;
     let reason = reason.as_str();
     // SAFETY: whoever used the serial port before was interrupted for good.
-    let echo = echo.write(unsafe { serial_log::take_over() });
+    let echo = echo.write(unsafe { serial_log::take_over(serial) });
     let Some(ring) = logger::ring().filter(|_| earlier.len() < 2) else {
         return say_reason(scene, reason, echo.as_mut());
     };

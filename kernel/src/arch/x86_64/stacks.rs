@@ -56,7 +56,7 @@ pub static NMI: Stack<{ 32 << 10 }> = Stack::new();
 /// For debug exceptions, in which a crash on purpose may be made.
 pub static DEBUG: Stack<{ 32 << 10 }> = Stack::new();
 /// For interrupts: the timer tick writes out logs.
-pub static INTERRUPT: Stack<{ 64 << 10 }> = Stack::new();
+pub static INTERRUPT: Stack<{ 32 << 10 }> = Stack::new();
 /// One for each level of crash.
 pub static CRASH: [Stack<{ 64 << 10 }>; CRASH_LEVELS] = [const { Stack::new() }; CRASH_LEVELS];
 
