@@ -9,9 +9,9 @@ use anyhow::{Context, Result, anyhow, bail};
 use serde_json::{Value, json};
 
 /// How long QEMU may take to answer a command.
-const PATIENCE: Duration = Duration::from_secs(10);
+const PATIENCE: Duration = Duration::from_secs(60);
 
-/// A connection to QEMU. Every call ends after ten seconds at the latest.
+/// A connection to QEMU. Every call ends after a minute at the latest.
 #[derive(Debug)]
 pub struct Qmp {
     reader: BufReader<UnixStream>,
@@ -35,7 +35,7 @@ impl Qmp {
     /// Runs a command, and returns its answer.
     ///
     /// # Errors
-    /// What QEMU says against it; no answer in ten seconds; a closed connection.
+    /// What QEMU says against it; no answer in a minute; a closed connection.
     pub fn execute(&mut self, command: &str, arguments: Value) -> Result<Value> {
         let message = json!({ "execute": command, "arguments": arguments });
         writeln!(self.reader.get_ref(), "{message}").with_context(|| format!("cannot send {command} to QEMU"))?;

@@ -15,7 +15,7 @@ use crate::tools::{Tool, require};
 use crate::{Disk, Fault, Firmware, Guest, Kind, Outcome, Qmp, Report, Serial, TemporaryDirectory};
 
 /// How long QEMU may take from its start until it has connected to us, and from the end of its output to its end.
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Between two looks at something that cannot be waited for.
 const LOOK_AGAIN: Duration = Duration::from_millis(1);

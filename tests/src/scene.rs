@@ -130,8 +130,20 @@ pub fn bcon_lines(path: &Path) -> Vec<String> {
 
 /// Runs a guest to its end, which must be this one.
 pub fn run(guest: Guest, outcome: Outcome) -> Report {
+    let disks = guest.disks.clone();
     let report = guest.start().and_then(|running| running.wait()?.expect(outcome));
-    report.unwrap_or_else(|error| panic!("{error:#}"))
+    report.unwrap_or_else(|error| panic!("{error:#}\n{}", crashes(&disks)))
+}
+
+/// The last crash record of each disk: why a guest did not end as it should have.
+fn crashes(disks: &[Disk]) -> String {
+    let targets = disks.iter().filter_map(|disk| bcon::target::open(disk.path.as_ref()?).ok());
+    let consoles = targets.flat_map(|target| target.consoles);
+    let records = consoles.filter_map(|console| {
+        let crash = bcon::crash::last(&bcon::log::Log::open(&console).ok()?, None)?;
+        Some(format!("last crash record on {}:\n{}", console.name, String::from_utf8_lossy(&crash.text)))
+    });
+    records.collect()
 }
 
 impl Default for Scene {
