@@ -190,8 +190,9 @@ fn weakness_09_nothing_behind_a_write_in_flight_counts_as_written() {
     let mut rig = Rig::boot_with(&disk, 4096, |_| {});
     rig.log_lines(1, 200);
     rig.finish();
-    // The next write hangs; those behind it complete.
+    // The next write hangs, the one behind it completes, the third hangs again.
     disk.inject(Fault::new(Effect::Hang).kind(Kind::Write).times(1));
+    disk.inject(Fault::new(Effect::Hang).kind(Kind::Write).after(1).times(1));
     rig.log_lines(40, 200);
     for _ in 0..200 {
         rig.now_ns += 10_000_000;
@@ -203,7 +204,7 @@ fn weakness_09_nothing_behind_a_write_in_flight_counts_as_written() {
         rig.now_ns += 10_000_000;
         rig.turn();
     }
-    assert!(disk.counts().writes >= writes && rig.console.in_flight() > 0);
+    assert!(disk.counts().writes >= writes && rig.console.in_flight() == 2);
     assert_eq!(rig.console.durable(), 1);
     assert_eq!(rig.crash(b"---[ crash 1 ]---\nx\n---[ end crash 1 ]---\n"), Outcome::Done);
     assert_eq!(rig.log_text().messages("test"), lines(81), "and there is no hole after the crash");
