@@ -191,3 +191,38 @@ fn wrong_use_is_told_from_failure() {
         assert!(output.status.success() && output.stdout.len() > 10, "{args:?}");
     }
 }
+
+/// A FAT12 volume with a file BCON.LOG of 2 MiB, in one piece from cluster 2 on.
+fn fat_with_log() -> Vec<u8> {
+    const CLUSTERS: usize = 512;
+    let mut disk = vec![0; 4 * TILE];
+    disk[..3].copy_from_slice(&[0xEB, 0x3C, 0x90]);
+    disk[11..24].copy_from_slice(&[0, 2, 8, 1, 0, 1, 16, 0, 0, 32, 0xF8, 4, 0]);
+    disk[510..512].copy_from_slice(&[0x55, 0xAA]);
+    for cluster in 2..2 + CLUSTERS {
+        let next = if cluster == 1 + CLUSTERS { 0xFFF } else { cluster as u16 + 1 };
+        let at = 512 + cluster * 3 / 2;
+        let shifted = if cluster.is_multiple_of(2) { next } else { next << 4 };
+        disk[at] |= shifted as u8;
+        disk[at + 1] |= (shifted >> 8) as u8;
+    }
+    let entry = 5 * 512;
+    disk[entry..entry + 11].copy_from_slice(b"BCON    LOG");
+    disk[entry + 26] = 2;
+    disk[entry + 28..entry + 32].copy_from_slice(&(2 * TILE as u32).to_le_bytes());
+    disk
+}
+
+#[test]
+fn a_file_on_a_fat_volume() {
+    let folder = Folder::new("fat");
+    let before = fat_with_log();
+    let path = folder.write("disk.img", &before);
+    assert_eq!(format(&path, &[]).0, Some(3), "the volume itself is not empty");
+    assert_eq!(format(&path, &["--log-file", "--uuid=0000f11e"]).0, Some(0));
+    let (data, after) = (6 * 512, fs::read(&path).unwrap());
+    assert_eq!(after[data..data + 512], expected("0000f11e"));
+    assert!(after[..data] == before[..data] && after[data + TILE..] == before[data + TILE..]);
+    let list = bcon_ok(0, [OsStr::new("list"), path.as_os_str()]);
+    assert!(list.contains("file BCON.LOG  0000f11e") && list.contains("/2 MiB"), "{list}");
+}
