@@ -103,3 +103,18 @@ fn text_is_flushed_every_so_often_under_load() {
     }
     assert!(disk.counts().flushes >= 15);
 }
+
+#[test]
+fn a_console_of_one_tebibyte_is_mounted_with_at_most_25_reads() {
+    let disk = disk(4096, 1 << 20);
+    for boot in 1..4 {
+        let before = disk.counts().reads;
+        let mut rig = Rig::boot(&disk);
+        // So much that the end of the text has to be looked for at the next mount.
+        rig.log_and_settle(3500, 200);
+        rig.finish();
+        let reads = disk.counts().reads - before;
+        assert!(reads <= 25, "{reads} reads");
+        assert_eq!(rig.console.identity(), Some((UUID, boot)));
+    }
+}
