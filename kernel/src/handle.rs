@@ -4,14 +4,15 @@ use crate::arch::exit::{Action, Ending};
 use crate::arch::{clock, cpu, exit};
 use crate::command_line::CommandLine;
 use crate::consoles::{self, Settings};
-use crate::crash::early;
+use crate::crash::kit;
 use crate::crash::plan::Plan;
+use crate::crash::rehearsal::{self, Rehearsed};
 use crate::devices::find::{self, Numbers};
 use crate::previous::{self, Previous};
 use crate::{devices, image, logger, serial_log, tick};
 use blockconsole::marks::BootFacts;
 use blockconsole::ring::RingIdentity;
-use log::{info, warn};
+use log::{debug, info, warn};
 use partition::ExplicitExtents;
 
 /// A machine that runs: traps, memory, clock, log, and after [`find_consoles`](Self::find_consoles) its disks.
@@ -54,13 +55,17 @@ impl Kernel {
     /// The time of a crash that the command line asks for counts from the end of this.
     pub fn find_consoles(&mut self) {
         consoles::configure(self.settings());
-        early::prepare();
+        kit::prepare();
         self.arm_crash();
         let mut numbers = Numbers::default();
         let mut starting = find::start_pci(&self.config, &mut numbers);
         starting.extend(find::start_mmio(self.words.mmio_devices(), self.firmware, &mut numbers));
         consoles::add(starting);
         consoles::settle(clock::now_ns().saturating_add(SETTLE_NS));
+        match rehearsal::rehearse() {
+            failed @ Rehearsed::Failed(_) => warn!("rehearsal of the crash path: {failed}"),
+            worked => debug!("rehearsal of the crash path: {worked}"),
+        }
         self.plan = self.plan.map(Plan::from_now);
         if consoles::active() == 0 {
             warn!("no disk or partition carries a console: the log is nowhere but on the serial port");

@@ -4,34 +4,26 @@
 //! were known, starts each such device anew by its crash side, searches it as the kernel would have, and writes to what it
 //! finds, one console after the other, with one set of memory for all.
 
-use super::stations::{BUFFERS, RawBuffer, Station, Successor};
+use super::kit::{self, Kit, Work};
+use super::stations::{Station, Successor};
 use crate::arch::{clock, cpu};
 use crate::devices::disk::{Disk, Name};
 use crate::devices::platform::Machine;
 use crate::{consoles, scan};
 use alloc::boxed::Box;
 use block::{BlockDevice, State};
-use blockconsole::console::{self, Config, Console, Crash, Outcome, TargetCell};
+use blockconsole::console::{self, Config, Console, Crash, Outcome};
 use blockconsole::ring::Ring;
 use core::cell::UnsafeCell;
 use core::fmt;
-use core::mem::MaybeUninit;
 use core::ptr::null_mut;
 use core::sync::atomic::{AtomicBool, AtomicPtr, Ordering};
-use partition::Places;
-use spin::Once;
 
 /// Most devices that are being started at a time.
 const MAX: usize = 16;
 /// Most namespaces of a controller that are searched.
 const MAX_NAMESPACES: usize = 8;
-/// Bytes of each buffer: the log of a start, and a crash record.
-const BUFFER_BYTES: usize = 16 << 10;
-/// Bytes that are read at a time.
-const PIECE: usize = 16 << 10;
-
 static DEVICES: [AtomicPtr<Early>; MAX] = [const { AtomicPtr::new(null_mut()) }; MAX];
-static KIT: Once<Kit> = Once::new();
 
 /// A device whose consoles are not known yet.
 pub struct Early {
@@ -45,38 +37,6 @@ unsafe impl Sync for Early {}
 enum Way {
     Nvme { number: usize, controller: nvme::CrashController<Machine> },
     Virtio(&'static Station),
-}
-
-/// Memory for searching and writing.
-struct Kit {
-    cell: TargetCell,
-    buffers: [RawBuffer; BUFFERS],
-    read: RawBuffer,
-    /// The way to the namespace that is searched.
-    port: UnsafeCell<Option<Disk>>,
-    work: UnsafeCell<Work>,
-}
-
-// SAFETY: `port` and `work` are touched by the crash path only, once nobody else runs.
-unsafe impl Sync for Kit {}
-
-struct Work {
-    scratch: [u8; PIECE],
-    places: Places,
-    successor: MaybeUninit<Successor>,
-}
-
-/// Sets the memory aside. Until it is, and if there is too little, crashes are not looked after here.
-pub fn prepare() {
-    let memory = RawBuffer::allocate_all(BUFFER_BYTES).zip(RawBuffer::allocate(PIECE));
-    let Some((buffers, read)) = memory else { return };
-    KIT.call_once(|| Kit {
-        cell: TargetCell::new(),
-        buffers,
-        read,
-        port: UnsafeCell::new(None),
-        work: UnsafeCell::new(Work { scratch: [0; PIECE], places: Places::new(), successor: MaybeUninit::uninit() }),
-    });
 }
 
 /// An NVMe controller is about to be started.
@@ -158,7 +118,7 @@ pub(super) fn rescue(
     deadline_ns: u64,
 ) -> Found {
     let mut found = Found { results: [None; MAX_FOUND] };
-    let Some(kit) = KIT.get() else { return found };
+    let Some(kit) = kit::get() else { return found };
     // SAFETY: the entries are null, or were made of leaked boxes.
     let devices = DEVICES.iter().filter_map(|place| unsafe { place.load(Ordering::Acquire).as_ref() });
     for early in devices.filter(|early| !early.settled.load(Ordering::Acquire)) {
@@ -173,9 +133,8 @@ pub(super) fn rescue(
                 for index in 0..MAX_NAMESPACES {
                     let Some(namespace) = controller.port(index) else { break };
                     let name = Name::nvme(*number, namespace.info().id);
-                    // SAFETY: this is the crash path, the only one to touch it, and the reference ends with the turn of the loop.
-                    let port = unsafe { &mut *kit.port.get() }.insert(Disk::nvme_crash(namespace));
-                    search(name, port, kit, &mut found, (crash, ring, deadline_ns));
+                    let mut port = Disk::nvme_crash(namespace);
+                    search(name, &mut port, kit, &mut found, (crash, ring, deadline_ns));
                 }
             }
             Way::Virtio(station) => search_station(station, kit, &mut found, (crash, ring, deadline_ns)),
@@ -215,11 +174,8 @@ fn search(
     if port.state() != State::Ready {
         return;
     }
-    // SAFETY: this is the crash path, the only one to touch it; the reference ends with the call, before the next disk's.
-    let work = unsafe { &mut *kit.work.get() };
-    let Work { scratch, places, successor } = work;
-    // SAFETY: once for each search; no device has the memory, as the one before was reset or is dead.
-    let buffer = unsafe { kit.read.make() };
+    // SAFETY: this is the crash path, and nobody else uses it; no device has the memory, as the one before was reset or is dead.
+    let (Work { scratch, places }, buffer) = unsafe { kit.work() };
     let block_size = port.geometry().block_size;
     let settings = consoles::settings();
     let mut idle = cpu::relax;
@@ -236,14 +192,14 @@ fn search(
             facts: crash.facts,
             pad_ns: 0,
         };
+        // A console that is about to mount is what the target of this one says.
         // SAFETY: the console before is done, or its device was given up: consoles of one disk come one after the other, and the
         // next disk's buffers are used only when this one has nothing in flight any more.
-        let buffers = || kit.buffers.each_ref().map(|raw| unsafe { raw.make() });
-        // A console that is about to mount is what the target of this one says.
-        let _ = Console::new(config, &kit.cell, buffers());
-        let resumed = kit.cell.load().and_then(|target| Console::resume(&target, crash, &kit.cell, buffers()));
+        let _ = Console::new(config, &kit.cell, unsafe { kit.buffers() });
+        // SAFETY: as above; the one that was just made is gone again.
+        let resumed = kit.cell.load().and_then(|target| unsafe { kit.resume(&target, crash) });
         let Ok(resumed) = resumed else { continue };
-        let outcome = write(successor.write(resumed), port, ring, deadline_ns);
+        let outcome = write(resumed, port, ring, deadline_ns);
         found.add(Result { name, outcome, at_ns: clock::now_ns() });
         if outcome == Outcome::Working {
             // Something is in flight, in memory that the next one would use.

@@ -11,10 +11,13 @@
 pub mod backtrace;
 pub mod early;
 pub mod kinds;
+pub(crate) mod kit;
 pub mod plan;
 pub mod provoke;
 mod record;
+pub mod rehearsal;
 mod rescue;
+mod statement;
 pub mod stations;
 mod write_out;
 

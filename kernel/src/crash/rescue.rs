@@ -8,7 +8,7 @@ use crate::arch::{clock, cpu};
 use crate::devices::disk::Commands;
 use crate::devices::find::Controller;
 use block::BlockDevice;
-use blockconsole::console::{self, BadTarget, Console, Crash, Outcome, Reason};
+use blockconsole::console::{self, BadTarget, Console, Crash, Outcome, Reason, Target};
 use blockconsole::ring::Ring;
 use core::fmt;
 use core::sync::atomic::{AtomicUsize, Ordering};
@@ -74,6 +74,13 @@ impl Rescue {
             *slot = Some(case);
         }
         Self { cases, resets: [None; stations::MAX_DISKS], earlier: DURABLE.load(Ordering::Relaxed), damaged: 0 }
+    }
+
+    /// What the first console published, with nothing in flight: for a rehearsal.
+    pub(super) fn first_target(&self) -> Option<Target> {
+        let mut target = self.cases().find_map(|case| case.post.cell.load().ok())?;
+        target.in_flight = false;
+        Some(target)
     }
 
     /// All consoles.

@@ -1,22 +1,17 @@
 //! Gets the crash record out: to every console, then to the serial port.
 
 use super::early::{self, Found};
-use super::record::{self, Circumstances, Text};
-use super::rescue::{self, Rescue};
-use super::{Scene, show_stack};
+use super::record::{self, Text};
+use super::rescue::Rescue;
+use super::{Scene, statement};
 use crate::arch::clock;
 use crate::arch::exit::Ending;
-use crate::consoles;
-use crate::logger;
-use crate::previous;
 use crate::serial_log::{self, Echo};
+use crate::{consoles, logger, previous};
 use blockconsole::Level;
 use blockconsole::console::Crash;
-use blockconsole::crash::MAX_RECORD;
 use blockconsole::ring::RecordHeader;
 use core::cell::UnsafeCell;
-use core::fmt::Write;
-use core::mem::MaybeUninit;
 
 /// How long consoles may take, all together.
 const CONSOLES_NS: u64 = 5_000_000_000;
@@ -25,54 +20,38 @@ const SERIAL_NS: u64 = 5_000_000_000;
 /// Consoles that take longer than this share the time with the serial port.
 const PATIENCE_NS: u64 = 20_000_000;
 
-/// Memory of the crash path.
-struct Memory {
-    reason: Text<2048>,
-    record: [u8; MAX_RECORD],
-    states: [Text<96>; rescue::MAX],
-    names: [Text<32>; rescue::MAX],
-    rescue: MaybeUninit<Rescue>,
-    echo: MaybeUninit<Option<Echo>>,
-    serial: serial_log::Memory,
+struct SerialMemory(UnsafeCell<serial_log::Memory>);
+
+// SAFETY: used by `take_over_serial` only.
+unsafe impl Sync for SerialMemory {}
+
+static SERIAL: SerialMemory = SerialMemory(UnsafeCell::new(serial_log::Memory::new()));
+
+/// The crash path's own way to the serial port. Called once a level: a crash in the crash path ends the one that it
+/// interrupted for good.
+fn take_over_serial() -> Option<Echo> {
+    // SAFETY: whoever used the port, or this memory, before was interrupted for good.
+    unsafe { serial_log::take_over(&mut *SERIAL.0.get()) }
 }
-
-struct Set(UnsafeCell<Memory>);
-
-// SAFETY: used by `write_out` only. A crash in it ends the one that was interrupted for good, before it starts anew.
-unsafe impl Sync for Set {}
-
-static MEMORY: Set = Set(UnsafeCell::new(Memory {
-    reason: Text::new(),
-    record: [0; MAX_RECORD],
-    states: [const { Text::new() }; rescue::MAX],
-    names: [const { Text::new() }; rescue::MAX],
-    rescue: MaybeUninit::uninit(),
-    echo: MaybeUninit::uninit(),
-    serial: serial_log::Memory::new(),
-}));
 
 /// Writes out what is known; `scenes` are those of all levels so far, and the last one is why we are here.
 pub(super) fn write_out(scenes: &[&Scene]) -> Ending {
     let Some((scene, earlier)) = scenes.split_last() else { return Ending::CrashNotDurable };
-    // SAFETY: see `Set`. What a level before left in it is overwritten before it is read.
-    let memory: &'static mut Memory = unsafe { &mut *MEMORY.0.get() };
-    let Memory { reason, record, states, names, rescue, echo, serial } = memory;
-    tell_reason(scene, earlier, reason);
-    let reason: &'static Text<2048> = reason;
-    let reason = reason.as_str();
-    // SAFETY: whoever used the serial port before was interrupted for good.
-    let echo = echo.write(unsafe { serial_log::take_over(serial) });
+    // SAFETY: whoever used these before, a level before this one or a rehearsal, was interrupted for good.
+    let reason = unsafe { statement::reason(scene, earlier) };
     let Some(ring) = logger::ring().filter(|_| earlier.len() < 2) else {
-        return say_reason(scene, reason, echo.as_mut());
+        return say_reason(scene, reason, take_over_serial());
     };
     let header = RecordHeader { time_ns: clock::now_ns(), cpu: 0, level: Level::Error };
     ring.write(header, previous::TARGET, format_args!("{}{}: {reason}", previous::CRASHED, record::kind(scene)));
 
-    let rescue = rescue.write(Rescue::new(!earlier.is_empty()));
-    let text = make_record(scene, earlier, reason, rescue, (states, names), record);
+    // SAFETY: as above.
+    let (text, rescue) = unsafe { statement::make(scene, earlier, reason) };
     let crash = Crash { facts: consoles::facts(), record: text.as_bytes(), until: ring.written() };
     let begun = clock::now_ns();
     let deadline = begun.saturating_add(CONSOLES_NS);
+    // The port is slow, and so comes into it only when the disks are.
+    let mut echo = None;
     while !rescue.is_over() {
         rescue.step(crash, ring);
         let now = clock::now_ns();
@@ -80,7 +59,7 @@ pub(super) fn write_out(scenes: &[&Scene]) -> Ending {
             break;
         }
         if now > begun.saturating_add(PATIENCE_NS)
-            && let Some(echo) = echo
+            && let Some(echo) = echo.get_or_insert_with(take_over_serial)
         {
             echo.send_some();
         }
@@ -92,74 +71,14 @@ pub(super) fn write_out(scenes: &[&Scene]) -> Ending {
     if all > 0 && all == durable {
         ring.note_durable(ring.written());
     }
-    if let Some(echo) = echo {
-        show(scene, text, rescue, &found, echo);
+    if let Some(mut echo) = echo.unwrap_or_else(take_over_serial) {
+        show(scene, text, rescue, &found, &mut echo);
         echo.say_all(
             format_args!("blockconsole: crashed, record durable on {durable} of {all} consoles"),
             clock::now_ns().saturating_add(SERIAL_NS),
         );
     }
     if all > 0 && all == durable { Ending::CrashDurable } else { Ending::CrashNotDurable }
-}
-
-/// The reason in a sentence, with what had happened before.
-fn tell_reason(scene: &Scene, earlier: &[&Scene], out: &mut Text<2048>) {
-    out.clear();
-    record::write_reason(scene, out);
-    for earlier in earlier.iter().rev() {
-        // Its message, if it has one, may be what crashed: only what is plain data is said again.
-        let _ = match record::place(earlier) {
-            Some(place) => write!(
-                out,
-                "; this was in the crash path of a {} at {}:{}",
-                record::kind(earlier),
-                place.file,
-                place.line
-            ),
-            None => {
-                write!(out, "; this was in the crash path of a {} at {:#x}", record::kind(earlier), earlier.frame.rip)
-            }
-        };
-    }
-}
-
-/// Makes the crash record, and returns its text.
-fn make_record(
-    scene: &Scene,
-    earlier: &[&Scene],
-    reason: &str,
-    rescue: &Rescue,
-    (states, names): (&mut [Text<96>; rescue::MAX], &mut [Text<32>; rescue::MAX]),
-    record: &'static mut [u8; MAX_RECORD],
-) -> &'static str {
-    for ((case, state), name) in rescue.cases().zip(states.iter_mut()).zip(names.iter_mut()) {
-        state.clear();
-        name.clear();
-        // Both are memory; what does not fit is cut off.
-        let _ = write!(name, "{}", case.name());
-        let _ = case.describe(state);
-    }
-    let mut devices = [("", ""); rescue::MAX];
-    let mut count = 0;
-    for ((device, state), name) in devices.iter_mut().zip(states.iter()).zip(names.iter()).take(rescue.cases().count())
-    {
-        *device = (name.as_str(), state.as_str());
-        count += 1;
-    }
-    let circumstances = Circumstances {
-        id: crash_id(scene),
-        reason,
-        devices: devices.get(..count).unwrap_or_default(),
-        short: !earlier.is_empty(),
-        show_stack: show_stack(),
-    };
-    let len = record::make(scene, &circumstances, record);
-    core::str::from_utf8(record.get(..len).unwrap_or_default()).unwrap_or_default()
-}
-
-/// Tells this crash from others: the boot's id, and the moment.
-fn crash_id(scene: &Scene) -> u64 {
-    logger::ring().map_or(0, |ring| ring.identity().boot_id) ^ scene.time_ns.rotate_left(20)
 }
 
 /// Shows on the serial port what is left of the log, the record, and what became of each console.
@@ -188,10 +107,10 @@ fn show(scene: &Scene, record: &str, rescue: &Rescue, found: &Found, echo: &mut 
 }
 
 /// All that is left when there is no log, or the crash path crashes again and again.
-fn say_reason(scene: &Scene, reason: &str, echo: Option<&mut Echo>) -> Ending {
+fn say_reason(scene: &Scene, reason: &str, echo: Option<Echo>) -> Ending {
     let kind = record::kind(scene);
     match echo {
-        Some(echo) => {
+        Some(mut echo) => {
             let deadline = clock::now_ns().saturating_add(SERIAL_NS);
             echo.say_all(format_args!("blockconsole: crashed: {kind}: {reason}"), deadline);
             echo.say_all(format_args!("blockconsole: crashed, record durable on 0 of 0 consoles"), deadline);

@@ -1,8 +1,11 @@
 //! A disk of any kind, by its driver or its crash port.
 
 use super::platform::{Machine, MappedRegisters, PortRegisters};
+use super::rehearsal::Rehearsal;
 use crate::checkpoint;
 use block::{BlockDevice, Completion, Geometry, Refused, Request, State, Tag};
+use blockconsole::format::HEADER_LEN;
+use blockconsole::place::Place;
 use core::fmt::{self, Write};
 use platform::DmaBuffer;
 use virtio_blk::transport::AnyTransport;
@@ -24,6 +27,7 @@ enum Way {
     NvmeCrash(nvme::CrashPort<Machine>),
     Virtio(virtio_blk::Disk<Machine, VirtioTransport>),
     VirtioCrash(virtio_blk::CrashPort<Machine, VirtioTransport>),
+    Rehearsal(Rehearsal),
 }
 
 /// Hands a call on to whichever way it is.
@@ -34,6 +38,7 @@ macro_rules! each {
             Way::NvmeCrash($disk) => $call,
             Way::Virtio($disk) => $call,
             Way::VirtioCrash($disk) => $call,
+            Way::Rehearsal($disk) => $call,
         }
     };
 }
@@ -84,6 +89,11 @@ impl Disk {
         Self::new(Way::VirtioCrash(port))
     }
 
+    /// A disk that is not there: it takes whatever is written to a place, and reads as blocks that begin with `header`.
+    pub fn rehearsal(place: &Place, header: [u8; HEADER_LEN]) -> Self {
+        Self::new(Way::Rehearsal(Rehearsal::new(place, header)))
+    }
+
     fn new(way: Way) -> Self {
         Self { way, commands: Commands::default() }
     }
@@ -102,7 +112,7 @@ impl Disk {
         match &self.way {
             Way::Nvme(disk) => Some(disk.info().names),
             Way::NvmeCrash(port) => Some(port.info().names),
-            Way::Virtio(_) | Way::VirtioCrash(_) => None,
+            Way::Virtio(_) | Way::VirtioCrash(_) | Way::Rehearsal(_) => None,
         }
     }
 
@@ -116,7 +126,7 @@ impl Disk {
         match &mut self.way {
             Way::Nvme(disk) => disk.next_event(),
             Way::NvmeCrash(port) => port.next_event(),
-            Way::Virtio(_) | Way::VirtioCrash(_) => None,
+            Way::Virtio(_) | Way::VirtioCrash(_) | Way::Rehearsal(_) => None,
         }
     }
 }

@@ -4,3 +4,4 @@ pub mod disk;
 pub mod find;
 pub mod pci;
 pub mod platform;
+mod rehearsal;
