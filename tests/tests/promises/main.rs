@@ -8,6 +8,7 @@ mod crash_records;
 mod decoys;
 mod dying_disk;
 mod every_line;
+mod following;
 mod no_disks;
 mod original_recipe;
 mod other_machines;

@@ -42,6 +42,15 @@ fn a_crash_has_status_10_and_shows_its_record_from_every_disk() {
 }
 
 #[test]
+fn every_way_to_boot_is_there() {
+    let scene = Scene::new();
+    for boot in ["bios", "uefi"] {
+        let (status, text) = xtask_run(&scene, &["virtio", "nvme"], &["--boot", boot, "--append", "crash=panic"]);
+        assert_eq!(status, Some(10), "{boot}: {text}");
+    }
+}
+
+#[test]
 fn a_crash_that_a_disk_lacks_has_status_20() {
     let scene = Scene::new();
     let (status, text) = xtask_run(&scene, &["virtio", "nvme,size=4M,fault=eio-write"], &["--append", "crash=panic"]);
