@@ -137,12 +137,6 @@ pub fn durable() -> Option<u64> {
     CONSOLES.lock().durable()
 }
 
-/// Uuid and round of the first console that logs: for a rehearsal of the crash path.
-pub(crate) fn first_identity() -> Option<(u32, u32)> {
-    let consoles = CONSOLES.lock();
-    consoles.all().find_map(|console| Some((console.identity()?.0, console.position()?.1)))
-}
-
 /// Asks every console to write and flush everything before this record.
 pub fn finish(sequence: u64) {
     CONSOLES

@@ -195,9 +195,9 @@ fn search(
         // A console that is about to mount is what the target of this one says.
         // SAFETY: the console before is done, or its device was given up: consoles of one disk come one after the other, and the
         // next disk's buffers are used only when this one has nothing in flight any more.
-        let _ = Console::new(config, &kit.cell, unsafe { kit.buffers() });
+        let _ = Console::new(config, &kit.post.cell, unsafe { kit.post.take_buffers() });
         // SAFETY: as above; the one that was just made is gone again.
-        let resumed = kit.cell.load().and_then(|target| unsafe { kit.resume(&target, crash) });
+        let resumed = kit.post.cell.load().and_then(|target| unsafe { kit.post.resume(&target, crash) });
         let Ok(resumed) = resumed else { continue };
         let outcome = write(resumed, port, ring, deadline_ns);
         found.add(Result { name, outcome, at_ns: clock::now_ns() });

@@ -8,7 +8,7 @@ use crate::arch::{clock, cpu};
 use crate::devices::disk::Commands;
 use crate::devices::find::Controller;
 use block::BlockDevice;
-use blockconsole::console::{self, BadTarget, Console, Crash, Outcome, Reason, Target};
+use blockconsole::console::{self, BadTarget, Crash, Outcome, Reason};
 use blockconsole::ring::Ring;
 use core::fmt;
 use core::sync::atomic::{AtomicUsize, Ordering};
@@ -53,10 +53,10 @@ enum Progress {
 }
 
 impl Rescue {
-    /// Finds out what there is to do. With `trust_nothing`, every controller is reset first.
-    pub(super) fn new(trust_nothing: bool) -> Self {
+    /// Finds out what there is to do on these disks. With `trust_nothing`, every controller is reset first.
+    pub(super) fn new(stations: impl Iterator<Item = &'static Station>, trust_nothing: bool) -> Self {
         let mut cases = [const { None }; MAX];
-        let posts = stations::all().flat_map(|station| station.posts().map(move |post| (station, post)));
+        let posts = stations.flat_map(|station| station.posts().map(move |post| (station, post)));
         let found = posts.filter_map(|(station, post)| {
             let progress = match post.cell.load() {
                 Ok(target) if target.is_idle => return None,
@@ -74,13 +74,6 @@ impl Rescue {
             *slot = Some(case);
         }
         Self { cases, resets: [None; stations::MAX_DISKS], earlier: DURABLE.load(Ordering::Relaxed), damaged: 0 }
-    }
-
-    /// What the first console published, with nothing in flight: for a rehearsal.
-    pub(super) fn first_target(&self) -> Option<Target> {
-        let mut target = self.cases().find_map(|case| case.post.cell.load().ok())?;
-        target.in_flight = false;
-        Some(target)
     }
 
     /// All consoles.
@@ -166,12 +159,14 @@ impl Rescue {
     }
 
     fn distribute_completions(&mut self) {
-        for station in stations::all() {
-            // SAFETY: this is the crash path, and the reference ends with the turn of the loop.
-            let port = unsafe { station.port() };
-            if !self.cases().any(|case| case.is_at_work() && core::ptr::eq(case.station, station)) {
+        for index in 0..MAX {
+            let Some(Some(case)) = self.cases.get(index) else { break };
+            if !case.is_at_work() {
                 continue;
             }
+            let station = case.station;
+            // SAFETY: this is the crash path, and the reference ends with the turn of the loop.
+            let port = unsafe { station.port() };
             while let Some(completion) = port.poll() {
                 let owner = console::owner(completion.tag);
                 let working = self.cases.iter_mut().flatten().filter(|case| core::ptr::eq(case.station, station));
@@ -198,10 +193,8 @@ fn resume(post: &'static Post, is_reset: bool, crash: Crash<'static>) -> Progres
     // It would ask for the reset that it has had.
     target.in_flight &= !is_reset;
     // SAFETY: once a level; at the second level everything is doubtful, so that the reset came first.
-    let buffers = unsafe { post.take_buffers() };
-    match Console::resume(&target, crash, &post.cell, buffers) {
-        // SAFETY: the crash path's only reference, kept in the case.
-        Ok(successor) => Progress::Working(target.index, unsafe { post.install(successor) }),
+    match unsafe { post.resume(&target, crash) } {
+        Ok(successor) => Progress::Working(target.index, successor),
         Err(error) => Progress::Damaged(error),
     }
 }
@@ -220,7 +213,9 @@ impl Case {
             Outcome::Working => {}
             Outcome::Done => {
                 self.progress = Progress::Durable(now);
-                DURABLE.fetch_add(1, Ordering::Relaxed);
+                if self.station.controller != Controller::None {
+                    DURABLE.fetch_add(1, Ordering::Relaxed);
+                }
             }
             Outcome::Failed(reason) => self.progress = Progress::Failed(reason),
         }

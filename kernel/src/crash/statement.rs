@@ -2,6 +2,7 @@
 
 use super::record::{self, Circumstances, Text};
 use super::rescue::{self, Rescue};
+use super::stations::Station;
 use super::{Scene, show_stack};
 use crate::logger;
 use blockconsole::crash::MAX_RECORD;
@@ -42,17 +43,22 @@ pub(super) unsafe fn reason(scene: &Scene, earlier: &[&Scene]) -> &'static str {
     out.as_str()
 }
 
-/// Finds out which consoles there are, and makes the crash record. Returns its text.
+/// Finds out which consoles there are on these disks, and makes the crash record. Returns its text.
 ///
 /// # Safety
 /// Nobody may use what this returned before any more.
-pub(super) unsafe fn make(scene: &Scene, earlier: &[&Scene], reason: &str) -> (&'static str, &'static mut Rescue) {
+pub(super) unsafe fn make(
+    stations: impl Iterator<Item = &'static Station>,
+    scene: &Scene,
+    earlier: &[&Scene],
+    reason: &str,
+) -> (&'static str, &'static mut Rescue) {
     // SAFETY: the caller's promise; `reason` lies in another field, which is not touched here.
     let (record, states, names, rescue) = unsafe {
         let memory = MEMORY.0.get();
         (&mut (*memory).record, &mut (*memory).states, &mut (*memory).names, &mut (*memory).rescue)
     };
-    let rescue = rescue.write(Rescue::new(!earlier.is_empty()));
+    let rescue = rescue.write(Rescue::new(stations, !earlier.is_empty()));
     let text = make_record(scene, earlier, reason, rescue, (states, names), record);
     (text, rescue)
 }

@@ -11,7 +11,7 @@ use crate::devices::disk::{Disk, Name};
 use crate::devices::find::Controller;
 use crate::devices::platform::Machine;
 use alloc::boxed::Box;
-use blockconsole::console::{self, Console, TargetCell};
+use blockconsole::console::{self, BadTarget, Console, Crash, Target, TargetCell};
 use core::cell::UnsafeCell;
 use core::mem::MaybeUninit;
 use core::ptr::{NonNull, null_mut};
@@ -120,13 +120,18 @@ pub(super) fn corrupt() {
 }
 
 impl Station {
+    /// A station that is on no list, for a rehearsal.
+    pub(super) fn unlisted(name: Name, port: Disk, post: &'static Post) -> Self {
+        let posts = [const { AtomicPtr::new(null_mut()) }; MAX_CONSOLES];
+        posts[0].store((&raw const *post).cast_mut(), Ordering::Relaxed);
+        Self { name, controller: Controller::None, port: UnsafeCell::new(port), arming: AtomicBool::new(false), posts }
+    }
+
     /// Sets up a post for a console, and returns the cell that it publishes its state in. `None` if there are too many,
     /// or not enough memory.
     pub fn add_console(&self, name: console::Name) -> Option<&'static TargetCell> {
         let place = self.posts.iter().find(|place| place.load(Ordering::Relaxed).is_null())?;
-        let buffers = RawBuffer::allocate_all(BUFFER_BYTES)?;
-        let post = Post { name, cell: TargetCell::new(), buffers, successor: UnsafeCell::new(MaybeUninit::uninit()) };
-        let post: &'static Post = Box::leak(Box::new(post));
+        let post: &'static Post = Box::leak(Box::new(Post::new(name, BUFFER_BYTES)?));
         place.store((&raw const *post).cast_mut(), Ordering::Release);
         Some(&post.cell)
     }
@@ -162,6 +167,12 @@ impl Station {
 }
 
 impl Post {
+    /// A post with buffers of so many bytes each. `None` if there is not enough memory.
+    pub(super) fn new(name: console::Name, buffer_bytes: usize) -> Option<Self> {
+        let buffers = RawBuffer::allocate_all(buffer_bytes)?;
+        Some(Self { name, cell: TargetCell::new(), buffers, successor: UnsafeCell::new(MaybeUninit::uninit()) })
+    }
+
     /// The buffers for a console that takes over.
     ///
     /// # Safety
@@ -172,13 +183,21 @@ impl Post {
         self.buffers.each_ref().map(|raw| unsafe { raw.make() })
     }
 
-    /// Puts the console that takes over into its place.
+    /// Lets a console take over.
+    ///
+    /// # Errors
+    /// If there is nothing to take over from.
     ///
     /// # Safety
-    /// As for [`Station::port`].
+    /// As for [`take_buffers`](Self::take_buffers), and [`Station::port`].
     #[allow(clippy::mut_from_ref, reason = "the crash path is the only user left, as the contract says")]
-    pub(super) unsafe fn install(&self, successor: Successor) -> &mut Successor {
+    pub(super) unsafe fn resume(
+        &'static self,
+        target: &Target,
+        crash: Crash<'static>,
+    ) -> Result<&'static mut Successor, BadTarget> {
         // SAFETY: the caller's promise. One of a level before is overwritten, not dropped: it may be in any state.
-        unsafe { &mut *self.successor.get() }.write(successor)
+        let (place, buffers) = unsafe { (&mut *self.successor.get(), self.take_buffers()) };
+        Console::resume(target, crash, &self.cell, buffers).map(|successor| place.write(successor))
     }
 }

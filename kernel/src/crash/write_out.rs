@@ -3,7 +3,7 @@
 use super::early::{self, Found};
 use super::record::{self, Text};
 use super::rescue::Rescue;
-use super::{Scene, statement};
+use super::{Scene, statement, stations};
 use crate::arch::clock;
 use crate::arch::exit::Ending;
 use crate::serial_log::{self, Echo};
@@ -46,7 +46,7 @@ pub(super) fn write_out(scenes: &[&Scene]) -> Ending {
     ring.write(header, previous::TARGET, format_args!("{}{}: {reason}", previous::CRASHED, record::kind(scene)));
 
     // SAFETY: as above.
-    let (text, rescue) = unsafe { statement::make(scene, earlier, reason) };
+    let (text, rescue) = unsafe { statement::make(stations::all(), scene, earlier, reason) };
     let crash = Crash { facts: consoles::facts(), record: text.as_bytes(), until: ring.written() };
     let begun = clock::now_ns();
     let deadline = begun.saturating_add(CONSOLES_NS);

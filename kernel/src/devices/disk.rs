@@ -174,7 +174,8 @@ pub struct Name {
 
 impl Name {
     const MAX: usize = 24;
-    const EMPTY: Self = Self { bytes: [0; Self::MAX], len: 0 };
+    /// No name at all.
+    pub const EMPTY: Self = Self { bytes: [0; Self::MAX], len: 0 };
 
     fn of(text: fmt::Arguments<'_>) -> Self {
         let mut name = Self::EMPTY;

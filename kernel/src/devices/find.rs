@@ -53,6 +53,8 @@ pub enum Controller {
     Nvme(usize),
     /// A virtio disk by itself.
     Virtio(usize),
+    /// None: a disk that is not there.
+    None,
 }
 
 /// How a start went.
