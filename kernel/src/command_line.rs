@@ -3,6 +3,7 @@
 //! A word or value that is not known never stops the boot: it is kept, and named in the log.
 
 use crate::arch::exit::Action;
+use crate::crash::conditions::Conditions;
 use crate::crash::kinds::Kind;
 use log::LevelFilter;
 use virtio_blk::transport::MmioPlace;
@@ -63,6 +64,8 @@ pub struct CommandLine<'a> {
     pub crash_corrupt: bool,
     /// `crash.stack=on|off`: whether raw bytes of the stack may stand in a crash record.
     pub crash_stack: bool,
+    /// `crash.with=CONDITION,…`: what else is wrong at the planned crash.
+    pub crash_with: Conditions,
     /// `mark=TEXT`: logged just before the planned crash.
     pub mark: Option<&'a str>,
     /// `loglevel=trace|debug|info|warn|error`
@@ -99,6 +102,7 @@ impl Default for CommandLine<'_> {
             crash_again: None,
             crash_corrupt: false,
             crash_stack: true,
+            crash_with: Conditions::default(),
             mark: None,
             log_level: LevelFilter::Info,
             action: Action::default(),
@@ -155,6 +159,7 @@ impl<'a> CommandLine<'a> {
             "crash.again" => self.crash_again = Some(counted_point(value)?),
             "crash.corrupt" => self.crash_corrupt = switch(value)?,
             "crash.stack" => self.crash_stack = switch(value)?,
+            "crash.with" => self.crash_with = Conditions::parse(value)?,
             "mark" => self.mark = Some(value),
             "loglevel" => self.log_level = value.parse().ok()?,
             "panic" => self.action = action(value)?,
@@ -243,7 +248,7 @@ mod tests {
     #[test]
     fn every_word_is_understood() {
         let line = CommandLine::parse(
-            "app=lines:20000:120 crash=page-fault:250 crash.at=nvme.submit:3 crash.again=x crash.corrupt=on crash.stack=off mark=x1 loglevel=trace \
+            "app=lines:20000:120 crash=page-fault:250 crash.at=nvme.submit:3 crash.again=x crash.corrupt=on crash.with=sse crash.stack=off mark=x1 loglevel=trace \
              panic=halt pad_ms=50 ack=serial serial=off nmi=report hang_ms=0 watchdog=off bcon.uuid=c0ffee12 \
              bcon.extents=vda:2048+4096",
         );
@@ -252,6 +257,7 @@ mod tests {
         assert_eq!(line.crash, crash(Kind::PageFault, "", 250));
         assert_eq!((line.crash_at, line.crash_again), (Some(("nvme.submit", 3)), Some(("x", 1))));
         assert_eq!((line.crash_corrupt, line.crash_stack, line.mark), (true, false, Some("x1")));
+        assert_eq!(line.crash_with, Conditions::parse("sse").unwrap());
         assert_eq!((line.log_level, line.action, line.pad_ms), (LevelFilter::Trace, Action::Halt, 50));
         assert_eq!((line.acknowledge, line.serial, line.watchdog), (true, false, false));
         assert_eq!((line.on_nmi, line.hang_ms), (OnNmi::Report, 0));

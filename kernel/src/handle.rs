@@ -144,7 +144,7 @@ impl Kernel {
     /// Writes out everything, makes it durable, and ends the run. Before that, waits for the crash that the command line
     /// asks for, if it does.
     pub fn finish(mut self) -> ! {
-        while self.plan.is_some_and(|plan| plan.due_ns().is_some()) {
+        while self.plan.is_some_and(|plan| plan.is_to_come()) {
             self.wait();
         }
         info!(target: previous::TARGET, "{}", previous::FINISHED);

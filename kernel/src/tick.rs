@@ -107,6 +107,7 @@ pub fn on_interrupt(frame: &Frame) {
     if let Some(apic) = APIC.get() {
         apic.end_of_interrupt();
     }
+    crash::plan::in_tick();
     let now = clock::now_ns();
     look_for_life(now, frame);
     if WATCHDOG.load(Ordering::Relaxed) && now >= WATCHDOG_DUE.load(Ordering::Relaxed) {

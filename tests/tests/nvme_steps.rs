@@ -51,13 +51,13 @@ fn crashes_at_each_step(properties: &[&str]) {
 }
 
 #[test]
-#[ignore = "red: a crash at a step of the first initialisation leaves no record on any console"]
+
 fn with_a_spare_queue_pair() {
     crashes_at_each_step(&[]);
 }
 
 #[test]
-#[ignore = "red: a crash at a step of the first initialisation leaves no record on any console"]
+
 fn with_one_queue_pair() {
     crashes_at_each_step(&["max_ioqpairs=1"]);
 }

@@ -9,6 +9,7 @@
 //! start. Each level has a stack and a scene of its own, so that what a crash in the crash path finds is as it was.
 
 pub mod backtrace;
+pub mod conditions;
 pub mod early;
 pub mod kinds;
 pub(crate) mod kit;

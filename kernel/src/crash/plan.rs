@@ -1,12 +1,13 @@
 //! The crash that the command line asks for, and when it is due.
 
+use super::conditions::Conditions;
 use super::kinds::Kind;
 use super::{provoke, stations};
 use crate::arch::{clock, single_step};
 use crate::checkpoint::{self, When};
 use crate::command_line::CommandLine;
-use crate::previous;
-use core::sync::atomic::{AtomicU64, Ordering};
+use crate::{previous, tick};
+use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use spin::Once;
 
 /// A crash to come.
@@ -16,6 +17,7 @@ pub struct Plan {
     due: Due,
     mark: Option<&'static str>,
     corrupt: bool,
+    conditions: Conditions,
 }
 
 /// When a crash is due.
@@ -27,10 +29,16 @@ enum Due {
     At(u64),
     /// So many instructions after the program began.
     Instructions(u64),
+    /// In the first timer tick after the program began.
+    Tick,
 }
 
 /// What is a point like the steps of drivers, but for instructions to be counted.
 const INSTRUCTION: &str = "instruction";
+/// The same for the handler of the timer tick.
+const TICK: &str = "tick";
+/// The plan is for the next tick.
+static AT_TICK: AtomicBool = AtomicBool::new(false);
 
 /// The plan that something else than the main loop carries out: a step of a driver, an instruction.
 static ARMED: Once<Plan> = Once::new();
@@ -48,7 +56,13 @@ impl Plan {
         }
         let planned = words.crash?;
         let after = Due::After(planned.after_ms.saturating_mul(1_000_000));
-        let plan = Self { kind: planned.kind, due: after, mark: words.mark, corrupt: words.crash_corrupt };
+        let plan = Self {
+            kind: planned.kind,
+            due: after,
+            mark: words.mark,
+            corrupt: words.crash_corrupt,
+            conditions: words.crash_with,
+        };
         let at = match planned.kind {
             Kind::PanicInDriver => Some((planned.point, 1)),
             _ => words.crash_at,
@@ -56,6 +70,7 @@ impl Plan {
         match at {
             None => Some(plan),
             Some((INSTRUCTION, count)) => Some(Self { due: Due::Instructions(count), ..plan }),
+            Some((TICK, _)) => Some(Self { due: Due::Tick, ..plan }),
             Some((point, count)) => {
                 ARMED.call_once(|| plan);
                 arm(When::Now, point, count, carry_out_armed);
@@ -70,6 +85,11 @@ impl Plan {
         match self.due {
             Due::After(after) => Self { due: Due::At(clock::now_ns().saturating_add(after)), ..self },
             Due::At(_) => self,
+            Due::Tick => {
+                ARMED.call_once(|| self);
+                AT_TICK.store(true, Ordering::Release);
+                self
+            }
             Due::Instructions(count) => {
                 ARMED.call_once(|| self);
                 single_step::start(count, carry_out_armed);
@@ -91,7 +111,16 @@ impl Plan {
     pub fn due_ns(&self) -> Option<u64> {
         match self.due {
             Due::At(at) => Some(at),
-            Due::After(_) | Due::Instructions(_) => None,
+            Due::After(_) | Due::Instructions(_) | Due::Tick => None,
+        }
+    }
+
+    /// Whether it comes by itself if the program only waits.
+    pub fn is_to_come(&self) -> bool {
+        match self.due {
+            Due::At(_) => true,
+            Due::Tick => tick::is_running(),
+            Due::After(_) | Due::Instructions(_) => false,
         }
     }
 
@@ -103,6 +132,7 @@ impl Plan {
         if self.corrupt {
             stations::corrupt();
         }
+        self.conditions.bring_about();
         provoke::crash(self.kind)
     }
 }
@@ -122,6 +152,13 @@ fn arm(when: When, point: &'static str, count: u64, action: fn()) {
         log::warn!("command line: there is no step \"{point}\" at which to crash");
     }
     checkpoint::arm(when, point, count, action);
+}
+
+/// The timer ticks.
+pub(crate) fn in_tick() {
+    if AT_TICK.load(Ordering::Acquire) {
+        carry_out_armed();
+    }
 }
 
 /// The crash path has begun, at this level.

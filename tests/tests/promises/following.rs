@@ -1,4 +1,4 @@
-//! `bcon tail -f` on a disk that a guest is writing: each line once, in order, across wraps and boots.
+//! `bcon tail -f` on a disk that a guest writes: each line once, in order.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;

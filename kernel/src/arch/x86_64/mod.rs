@@ -7,6 +7,7 @@ pub mod cpu;
 pub mod descriptors;
 pub mod entry;
 pub mod exit;
+pub mod flags;
 pub mod pit;
 pub mod port;
 pub mod rtc;

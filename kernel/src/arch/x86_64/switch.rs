@@ -12,6 +12,11 @@ use core::arch::{asm, naked_asm};
 #[unsafe(naked)]
 pub unsafe extern "C" fn to_stack(top: u64, target: extern "C" fn(usize) -> !, argument: usize) -> ! {
     naked_asm!(
+        // Whatever state the crashed code left: an interrupt return faults while the nested task flag is set.
+        "push 2",
+        "popfq",
+        "fninit",
+        "ldmxcsr [rip + {mxcsr}]",
         "mov r8, rdi",
         "mov rdi, rdx",
         // As after a call: the stack is 8 bytes off, with a return address of 0, at which backtraces end.
@@ -27,6 +32,7 @@ pub unsafe extern "C" fn to_stack(top: u64, target: extern "C" fn(usize) -> !, a
         "push rax",
         "push rsi",
         "iretq",
+        mxcsr = sym super::entry::MXCSR_DEFAULT,
     )
 }
 
