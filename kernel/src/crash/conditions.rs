@@ -1,4 +1,4 @@
-//! Circumstances in which a crash on purpose is made worse: `crash.with=` on the command line.
+//! What makes a crash on purpose worse: `crash.with=` on the command line.
 
 use crate::arch::{cpu, flags};
 use crate::{consoles, memory, serial_log};

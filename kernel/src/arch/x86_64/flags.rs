@@ -1,4 +1,4 @@
-//! Processor state that compiled code relies on, set as it must not be: for crashes on purpose.
+//! Processor flags and SSE state as they must not be, for crashes on purpose.
 
 use core::arch::asm;
 
