@@ -5,6 +5,7 @@ use platform::{DmaBuffer, Platform};
 use virtio_drivers::transport::Transport;
 
 use crate::controller::Session;
+use crate::event::Event;
 use crate::port::Port;
 
 /// A second way to a disk, for when the code that uses the [`Disk`](crate::Disk) is never to run again.
@@ -33,6 +34,11 @@ impl<P: Platform, T: Transport> CrashPort<P, T> {
     /// Why it is dead, or what happened last, in words.
     pub fn why(&self) -> &'static str {
         self.0.why()
+    }
+
+    /// The next thing that happened.
+    pub fn next_event(&mut self) -> Option<Event> {
+        self.0.next_event()
     }
 
     /// How many requests the device has.

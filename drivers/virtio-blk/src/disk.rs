@@ -6,6 +6,7 @@ use virtio_drivers::transport::Transport;
 
 use crate::controller::{Session, Timeouts};
 use crate::crash::CrashPort;
+use crate::event::Event;
 use crate::port::{Counters, Port};
 
 /// A virtio-blk device.
@@ -59,6 +60,22 @@ impl<P: Platform, T: Transport> Disk<P, T> {
     /// What happened so far.
     pub fn counters(&self) -> Counters {
         self.0.counters()
+    }
+
+    /// The next thing that happened. Whoever owns the disk logs these; the driver itself never does.
+    pub fn next_event(&mut self) -> Option<Event> {
+        self.0.next_event()
+    }
+
+    /// How many events were lost because nobody asked for them.
+    pub fn lost_events(&self) -> u64 {
+        self.0.lost_events()
+    }
+
+    /// A buffer of a request that was given up without it, and that request's tag: once the device has been reset after all.
+    /// What is not asked for before the device is given up again is lost.
+    pub fn reclaim(&mut self) -> Option<(Tag, DmaBuffer)> {
+        self.0.reclaim()
     }
 
     /// Blocks that one [`discard`](Self::discard) may cover; 0 where the device has none.

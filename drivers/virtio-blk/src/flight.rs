@@ -3,11 +3,13 @@
 use block::{Completion, Error, ErrorKind, Tag};
 use platform::{Deadline, DmaBuffer};
 
+use crate::event::RequestName;
 use crate::queue::SLOTS;
 
 /// A request that was accepted and not handed back yet.
 pub(crate) struct Flight {
     pub(crate) tag: Tag,
+    pub(crate) name: RequestName,
     pub(crate) buffer: Option<DmaBuffer>,
     pub(crate) deadline: Deadline,
     /// Bytes that the device is to write, where it is known to count them right.
@@ -25,13 +27,17 @@ enum Slot {
 /// One place for each request that a queue can take.
 pub(crate) struct Flights {
     slots: [Slot; SLOTS],
+    /// Buffers that a device which was given up may still use.
+    kept: [Option<(Tag, DmaBuffer)>; SLOTS],
+    /// Whether the device was reset since: the kept buffers are nobody's any more.
+    kept_are_free: bool,
     /// How many slots are `Failed`.
     failed: u32,
 }
 
 impl Flights {
     pub(crate) const fn new() -> Self {
-        Self { slots: [const { Slot::Free }; SLOTS], failed: 0 }
+        Self { slots: [const { Slot::Free }; SLOTS], kept: [const { None }; SLOTS], kept_are_free: false, failed: 0 }
     }
 
     /// A free one of the first `count` slots.
@@ -59,32 +65,45 @@ impl Flights {
         }
     }
 
-    /// Whether a request in flight is overdue.
-    pub(crate) fn is_late(&self, now: u64) -> bool {
-        self.slots.iter().any(|slot| matches!(slot, Slot::InFlight(flight) if flight.deadline.0 <= now))
+    /// How many requests in flight are overdue.
+    pub(crate) fn late(&self, now: u64) -> u32 {
+        let is_late = |slot: &&Slot| matches!(slot, Slot::InFlight(flight) if flight.deadline.0 <= now);
+        self.slots.iter().filter(is_late).count() as u32
     }
 
     /// The device was reset: it has nothing any more.
     pub(crate) fn abort(&mut self, now: u64) {
-        self.fail(|flight| match flight.deadline.0 <= now {
+        self.kept_are_free = true;
+        self.fail(|flight, _| match flight.deadline.0 <= now {
             true => ErrorKind::TimedOut.into(),
             false => ErrorKind::Aborted.into(),
         });
     }
 
-    /// The device is dead and may still use the buffers: they are never handed back.
+    /// The device is dead and may still use the buffers: they are kept until it was reset.
     pub(crate) fn give_up(&mut self, error: Error) {
-        self.fail(|flight| {
-            flight.buffer = None;
+        self.kept_are_free = false;
+        self.fail(|flight, kept| {
+            if let Some(buffer) = flight.buffer.take() {
+                *kept = Some((flight.tag, buffer));
+            }
             error
         });
     }
 
-    fn fail(&mut self, end: impl Fn(&mut Flight) -> Error) {
-        for slot in &mut self.slots {
+    /// A buffer of a request that had been given up, with its tag, once the device was reset.
+    pub(crate) fn reclaim(&mut self) -> Option<(Tag, DmaBuffer)> {
+        if !self.kept_are_free {
+            return None;
+        }
+        self.kept.iter_mut().find_map(Option::take)
+    }
+
+    fn fail(&mut self, end: impl Fn(&mut Flight, &mut Option<(Tag, DmaBuffer)>) -> Error) {
+        for (slot, kept) in self.slots.iter_mut().zip(&mut self.kept) {
             match core::mem::replace(slot, Slot::Free) {
                 Slot::InFlight(mut flight) => {
-                    let error = end(&mut flight);
+                    let error = end(&mut flight, kept);
                     *slot = Slot::Failed(flight, error);
                     self.failed += 1;
                 }

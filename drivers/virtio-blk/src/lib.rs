@@ -18,7 +18,9 @@
 //! - A disk whose requests are overdue takes no more, and waits for late answers for a while; then it is given up, since a
 //!   reset may stop the whole machine ([`Silence`]). The crash port does not wait that long.
 //! - The buffers of unanswered requests stay with the driver until the device has confirmed a reset; if it never does, they
-//!   are not handed back at all.
+//!   are not handed back at all. A device that was given up and then answers after all is reset by itself, and taken up again: its
+//!   buffers are then given back by [`Disk::reclaim`].
+//! - What went wrong is kept as [`Event`]s until somebody asks.
 //! - Disk and crash port share no memory and no lock. [`CHECKPOINTS`] are the places where a crash of the one can be injected to
 //!   see the other take over.
 //! - There is no `unsafe` block: registers and DMA memory come through [`platform`].
@@ -60,6 +62,7 @@
 mod controller;
 mod crash;
 mod disk;
+mod event;
 mod flight;
 mod geometry;
 pub mod pci;
@@ -71,5 +74,6 @@ pub mod transport;
 pub use controller::{Session, Silence, Timeouts};
 pub use crash::{CHECKPOINTS, CrashPort};
 pub use disk::{Disk, open};
+pub use event::{Event, RequestName};
 pub use port::Counters;
 pub use queue::SLOTS;

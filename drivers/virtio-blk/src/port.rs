@@ -1,17 +1,20 @@
 //! One queue of a device: its requests, deadlines and recovery.
 
+mod silence;
+
 use block::{Completion, Error, ErrorKind, Geometry, Refused, Request, State, Tag, WriteCache};
 use platform::{Deadline, DmaBuffer, Platform};
 use virtio_drivers::transport::Transport;
 
 use crate::controller::{
-    CHECK_NS, Controller, Failure, Health, Phase, Queues, REQUEST_QUEUE, SPARE_QUEUE, Session, Silence, Step, Timeouts,
+    CHECK_NS, Controller, Failure, Health, Phase, Queues, REQUEST_QUEUE, SPARE_QUEUE, Session, Step, Timeouts,
 };
 use crate::crash::points;
+use crate::event::{Event, Events, RequestName};
 use crate::flight::{Flight, Flights};
 use crate::geometry::Limits;
 use crate::queue::{Data, QueueMemory, Shape, SplitQueue, Used};
-use crate::spec::{Features, request};
+use crate::spec::{Features, SECTOR_SIZE, request};
 
 /// What a disk did so far, for logs and tests.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -41,8 +44,13 @@ pub(crate) struct Port<P: Platform, T: Transport> {
     next_check: Deadline,
     /// Whether the device must be looked at before the first request: it was set up by somebody else.
     unverified: bool,
+    /// Whether it was given up while it owed answers, which may come yet.
+    owes_answers: bool,
+    /// When the reset under way was asked for; `None` for the first one.
+    reset_began: Option<u64>,
     why: &'static str,
     counters: Counters,
+    events: Events,
 }
 
 impl<P: Platform, T: Transport> Port<P, T> {
@@ -60,8 +68,11 @@ impl<P: Platform, T: Transport> Port<P, T> {
             flights: Flights::new(),
             next_check: Deadline(0),
             unverified: false,
+            owes_answers: false,
+            reset_began: None,
             why: "not started",
             counters: Counters::default(),
+            events: Events::new(),
         })
     }
 
@@ -94,6 +105,18 @@ impl<P: Platform, T: Transport> Port<P, T> {
 
     pub(crate) fn counters(&self) -> Counters {
         self.counters
+    }
+
+    pub(crate) fn next_event(&mut self) -> Option<Event> {
+        self.events.pop()
+    }
+
+    pub(crate) fn lost_events(&self) -> u64 {
+        self.events.lost()
+    }
+
+    pub(crate) fn reclaim(&mut self) -> Option<(Tag, DmaBuffer)> {
+        self.flights.reclaim()
     }
 
     pub(crate) fn set_timeouts(&mut self, timeouts: Timeouts) {
@@ -193,8 +216,7 @@ impl<P: Platform, T: Transport> Port<P, T> {
         if self.unverified {
             let working = self.controller.health() == Health::Working;
             if !working || !self.controller.transport.queue_used(self.number) {
-                self.why = "the device was not running when the crash came";
-                self.recover();
+                self.recover_because("the device was not running when the crash came");
                 return false;
             }
             self.unverified = false;
@@ -236,7 +258,13 @@ impl<P: Platform, T: Transport> Port<P, T> {
         if self.queue.in_flight() == 0 {
             self.next_check = Deadline(now.saturating_add(CHECK_NS));
         }
-        self.flights.begin(slot, Flight { tag, buffer, deadline, expected });
+        let sectors = match data {
+            Data::In { len, .. } | Data::Out { len, .. } => len / SECTOR_SIZE,
+            Data::Segment { sectors } => sectors,
+            Data::None => 0,
+        };
+        let name = RequestName { kind, sector, sectors };
+        self.flights.begin(slot, Flight { tag, name, buffer, deadline, expected });
         self.counters.submitted += 1;
         self.controller.platform.checkpoint(points::SUBMIT_TAKEN);
         if self.queue.submit(&self.controller.platform, slot, kind, sector, data) {
@@ -255,6 +283,7 @@ impl<P: Platform, T: Transport> Port<P, T> {
                 Err(why) => self.recover_because(why),
             },
             Phase::Fresh | Phase::Resetting(_) | Phase::Configuring(_) => self.advance(),
+            Phase::Dead(_) if self.owes_answers => self.look_for_answers(),
             Phase::Dead(_) => {}
         }
         self.flights.hand_back()
@@ -276,66 +305,28 @@ impl<P: Platform, T: Transport> Port<P, T> {
             Some(request::OK) | None => Err(ErrorKind::Protocol.into()),
             Some(other) => Err(Error::with_status(ErrorKind::Device, other.into())),
         };
+        if result.is_err() {
+            self.events.push(Event::Failed { request: flight.name, status: used.status });
+        }
         Some(Completion { tag: flight.tag, result, buffer: flight.buffer })
-    }
-
-    /// Every [`CHECK_NS`] while requests are in flight: looks at the device's status, at the deadlines, and rings again.
-    fn check(&mut self) {
-        if self.queue.in_flight() == 0 {
-            return;
-        }
-        let now = self.controller.platform.now_ns();
-        if now < self.next_check.0 {
-            return;
-        }
-        self.next_check = Deadline(now.saturating_add(CHECK_NS));
-        match self.controller.health() {
-            Health::Working => {}
-            Health::Failed => return self.recover_because("the device asked to be reset"),
-            Health::Gone => {
-                let failure = Failure::new(ErrorKind::Gone, "its registers read as all ones");
-                self.controller.phase = Phase::Dead(failure);
-                return self.die(failure);
-            }
-        }
-        let is_late = self.flights.is_late(now);
-        match (self.controller.phase, self.controller.timeouts.silence) {
-            (Phase::Ready, _) if !is_late => {}
-            (Phase::Silent(_), _) if !is_late => self.controller.phase = Phase::Ready,
-            (Phase::Ready, _) if self.controller.timeouts.patience_ns > 0 => {
-                self.why = "a request was not answered by its deadline";
-                self.controller.phase = Phase::Silent(self.patience(now));
-            }
-            (Phase::Silent(until), _) if now < until.0 => {}
-            (_, Silence::Reset) => return self.recover_because("a request was not answered by its deadline"),
-            (_, Silence::GiveUp) => {
-                let failure = Failure::new(ErrorKind::TimedOut, "it does not answer");
-                self.controller.phase = Phase::Dead(failure);
-                return self.die(failure);
-            }
-        }
-        self.controller.transport.notify(self.number);
-        self.counters.notified_again += 1;
-    }
-
-    fn patience(&self, now: u64) -> Deadline {
-        Deadline(now.saturating_add(self.controller.timeouts.patience_ns))
-    }
-
-    /// A device that answers late is slow, not dead.
-    fn note_late_answer(&mut self) {
-        let now = self.controller.platform.now_ns();
-        self.controller.phase =
-            if self.flights.is_late(now) { Phase::Silent(self.patience(now)) } else { Phase::Ready };
     }
 
     fn recover_because(&mut self, why: &'static str) {
         self.why = why;
-        self.recover();
+        self.begin_reset(Some(why));
     }
 
     /// Starts a reset of the whole device, from any state.
     pub(crate) fn recover(&mut self) {
+        self.begin_reset(Some("asked for"));
+    }
+
+    fn begin_reset(&mut self, why: Option<&'static str>) {
+        self.reset_began = why.map(|_| self.controller.platform.now_ns());
+        if let Some(why) = why {
+            self.events.push(Event::ResetBegun(why));
+        }
+        self.owes_answers = false;
         self.number = REQUEST_QUEUE;
         self.unverified = false;
         self.counters.resets += 1;
@@ -345,7 +336,7 @@ impl<P: Platform, T: Transport> Port<P, T> {
     /// One step of a recovery.
     fn advance(&mut self) {
         if self.controller.phase == Phase::Fresh {
-            return self.recover();
+            return self.begin_reset(None);
         }
         let queues = Queues { requests: self.queue.memory(), spare: self.spare };
         let queue = &mut self.queue;
@@ -356,15 +347,23 @@ impl<P: Platform, T: Transport> Port<P, T> {
                 self.queue.forget();
                 if let Phase::Dead(failure) = self.controller.phase {
                     self.why = failure.why;
+                    self.events.push(Event::Dead(failure.why));
                 }
             }
-            Step::Ready(session) => self.session = Some(session),
+            Step::Ready(session) => {
+                self.session = Some(session);
+                if let Some(began) = self.reset_began.take() {
+                    let took_ns = self.controller.platform.now_ns().saturating_sub(began);
+                    self.events.push(Event::ResetDone { took_ns });
+                }
+            }
             Step::Dead(failure) => self.die(failure),
         }
     }
 
     fn die(&mut self, failure: Failure) {
         self.why = failure.why;
+        self.events.push(Event::Dead(failure.why));
         self.flights.give_up(failure.error);
         self.queue.forget();
     }

@@ -197,6 +197,12 @@ impl SplitQueue {
         self.in_flight = 0;
     }
 
+    /// Whether the device has answered everything that it was ever given since the queue was made, also what was
+    /// forgotten since. What it says decides nothing but whether a reset is worth a try.
+    pub(crate) fn is_all_answered(&self) -> bool {
+        self.get::<u16>(self.layout.used + ring::USED_INDEX) == self.available
+    }
+
     pub(crate) const fn shape(&self) -> Shape {
         self.shape
     }

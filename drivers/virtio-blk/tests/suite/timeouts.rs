@@ -92,6 +92,49 @@ fn a_silent_device_is_given_up_and_left_alone() {
 }
 
 #[test]
+fn a_device_that_was_given_up_and_answers_again_is_taken_back() {
+    let (rig, mut disk) = silent();
+    submit(&mut disk, 1, write(1, 1, rig.buffer(512, 1)));
+    submit(&mut disk, 2, write(2, 1, rig.buffer(512, 2)));
+    rig.wait_ms(10_000);
+    assert!(disk.poll().is_none());
+    rig.wait_ms(20_000);
+    assert_eq!(drain(&mut disk).len(), 2);
+    let resets = rig.device().resets;
+    for answered in 0..2 {
+        rig.wait_ms(10);
+        assert!(disk.poll().is_none());
+        assert_eq!(
+            (disk.state(), rig.device().resets),
+            (State::Dead(ErrorKind::TimedOut.into()), resets),
+            "{answered}"
+        );
+        assert!(disk.reclaim().is_none(), "the device may still use them");
+        rig.device().complete(0);
+    }
+    rig.wait_ms(10);
+    assert!(settle(&mut disk).is_empty());
+    assert_eq!((disk.state(), rig.device().resets), (State::Ready, resets + 1));
+    let mut buffers: Vec<_> = std::iter::from_fn(|| disk.reclaim()).map(|(tag, buffer)| (tag, buffer.len())).collect();
+    buffers.sort();
+    assert_eq!(buffers, [(Tag(1), 512), (Tag(2), 512)]);
+    let events: Vec<_> = std::iter::from_fn(|| disk.next_event()).map(|event| event.to_string()).collect();
+    assert_eq!(
+        events,
+        [
+            "2 requests are not answered in time",
+            "device is dead: it does not answer",
+            "the device answers again",
+            "resetting the device: it answers again",
+            "device is ready after 0 µs",
+        ]
+    );
+    rig.device().prompt = true;
+    write_and_read(&rig, &mut disk, 1, 9);
+    rig.assert_clean();
+}
+
+#[test]
 fn a_request_without_an_answer_ends_at_its_deadline_with_a_reset() {
     let (rig, mut disk) = silent_and_reset();
     submit(&mut disk, 1, write(1, 1, rig.buffer(512, 1)));
