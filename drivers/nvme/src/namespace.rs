@@ -10,6 +10,7 @@ use core::marker::PhantomData;
 use block::{BlockDevice, Completion, Error, ErrorKind, Geometry, Refused, Request, State, Tag, WriteCache};
 use platform::{DmaBuffer, Platform};
 
+use crate::engine::Engine;
 use crate::event::Event;
 use crate::identify::{ControllerInfo, Described, NamespaceInfo, NamespaceNames};
 use crate::shared::{Shared, Side};
@@ -136,6 +137,14 @@ impl<P: Platform> Namespace<P> {
     /// [`Controller::next_event`](crate::Controller::next_event) gives to those that have kept the controller's handle.
     pub fn next_event(&self) -> Option<Event> {
         self.port.side.with(|engine| engine.events.pop()).flatten()
+    }
+}
+
+impl<P: Platform> Namespace<P> {
+    /// Asks its controller to shut down, as [`Controller::shut_down`](crate::Controller::shut_down) does for those that
+    /// have kept the controller's handle: with all its namespaces.
+    pub fn shut_down(&mut self) -> bool {
+        self.port.side.with(Engine::shut_down).unwrap_or(false)
     }
 }
 
