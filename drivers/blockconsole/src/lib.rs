@@ -19,6 +19,7 @@
 //! | [`search`], [`last_boot`], [`series`] | finding the end of a log, what the boot before left, which crashes are kept |
 //! | [`console`] | writing it all out, and taking over after a crash |
 //! | [`crash`], [`checksum`] | the crash record |
+//! | [`qr`] | the crash record as text for QR codes |
 //!
 //! `FORMAT.md`, beside this crate's manifest, defines what is on the disk. No hardware, no allocation, no clock, no panic: whatever is read from
 //! a disk or a device is checked.
@@ -34,6 +35,7 @@ pub mod level;
 pub mod line;
 pub mod marks;
 pub mod place;
+pub mod qr;
 pub mod rate;
 pub mod ring;
 pub mod search;
