@@ -1,5 +1,6 @@
 //! Named steps of drivers, at which a crash can be made on purpose.
 
+use crate::consoles;
 use crate::devices::disk;
 use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use spin::Once;
@@ -26,7 +27,7 @@ pub enum When {
 
 /// Whether there is a step of this name anywhere.
 pub fn exists(name: &str) -> bool {
-    let known = [nvme::checkpoint::ALL, &virtio_blk::CHECKPOINTS, &disk::CHECKPOINTS];
+    let known = [nvme::checkpoint::ALL, &virtio_blk::CHECKPOINTS, &disk::CHECKPOINTS, &consoles::CHECKPOINTS];
     known.iter().any(|points| points.contains(&name))
 }
 
@@ -105,7 +106,7 @@ mod tests {
 
     #[test]
     fn steps_are_known_by_name() {
-        for name in ["disk.flush", "nvme.submit.after_doorbell", "virtio.notify.after"] {
+        for name in ["disk.flush", "console.tile", "nvme.submit.after_doorbell", "virtio.notify.after"] {
             assert!(exists(name), "{name}");
         }
         assert!(!exists("disk"));

@@ -8,6 +8,7 @@
 //! does not take it: what it needs stands in [`crash::stations`].
 
 use crate::arch::{clock, cpu};
+use crate::checkpoint;
 use crate::crash::stations::{BUFFERS, Station};
 use crate::devices::disk::{Disk, Name};
 use crate::devices::find::{Progress, Ready, Starting};
@@ -28,6 +29,10 @@ use spin::{Mutex, Once};
 const BUFFER_BYTES: usize = 160 << 10;
 
 type DiskConsole = Console<'static, DmaBuffer, BUFFERS>;
+
+/// Steps at which a crash can be made, beside those of disks: a console that is being mounted waits for its disk; a console has
+/// just entered a tile.
+pub const CHECKPOINTS: [&str; 2] = ["console.mount", "console.tile"];
 
 /// What all consoles are told.
 #[derive(Clone, Copy, Debug)]
@@ -292,7 +297,13 @@ impl Running {
         self.was_ready = is_ready;
         let now = clock::now_ns();
         for console in &mut self.consoles {
+            let tile = console.position().map(|(tile, round, _)| (tile, round));
             console.pump(&mut self.disk, ring, now);
+            match console.position().map(|(tile, round, _)| (tile, round)) {
+                None if console.identity().is_none() && console.in_flight() > 0 => checkpoint::pass(CHECKPOINTS[0]),
+                entered @ Some(_) if entered != tile => checkpoint::pass(CHECKPOINTS[1]),
+                _ => {}
+            }
             while let Some(event) = console.event() {
                 match event {
                     console::Event::NowLogging { .. } => info!("{event}"),

@@ -2,6 +2,8 @@
 #![forbid(unsafe_code)]
 
 mod bench;
+mod capture;
+mod matrix;
 mod paths;
 mod run;
 mod test;
@@ -17,6 +19,7 @@ use clap::Parser;
 enum Command {
     Run(run::RunOptions),
     Bench(bench::BenchOptions),
+    Matrix(matrix::MatrixOptions),
     /// Run everything that CI runs: format, house rules, lints, and all tests, also those that boot guests.
     Test,
     /// Check the house rules: arrows between packages, unsafe code, files, licences.
@@ -27,6 +30,7 @@ fn main() -> ExitCode {
     let done = match Command::parse() {
         Command::Run(options) => run::run(&options),
         Command::Bench(options) => bench::bench(&options).map(|()| ExitCode::SUCCESS),
+        Command::Matrix(options) => matrix::matrix(&options),
         Command::Test => test::test().map(|()| ExitCode::SUCCESS),
         Command::Tidy => tidy::tidy().map(|()| ExitCode::SUCCESS),
     };

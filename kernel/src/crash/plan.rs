@@ -64,7 +64,8 @@ impl Plan {
             conditions: words.crash_with,
         };
         let at = match planned.kind {
-            Kind::PanicInDriver => Some((planned.point, 1)),
+            // By itself, at the first passage.
+            Kind::PanicInDriver => words.crash_at.or(Some((planned.point, 1))),
             _ => words.crash_at,
         };
         match at {

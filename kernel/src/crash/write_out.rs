@@ -42,8 +42,13 @@ pub(super) fn write_out(scenes: &[&Scene]) -> Ending {
     let Some(ring) = logger::ring().filter(|_| earlier.len() < 2) else {
         return say_reason(scene, reason, take_over_serial());
     };
+    // Whoever wrote over memory may have written over the ring's counters, without which it shows nothing.
+    let was_mended = ring.mend();
     let header = RecordHeader { time_ns: clock::now_ns(), cpu: 0, level: Level::Error };
     ring.write(header, previous::TARGET, format_args!("{}{}: {reason}", previous::CRASHED, record::kind(scene)));
+    if was_mended {
+        ring.write(header, previous::TARGET, format_args!("the log's counters were overwritten, and are mended"));
+    }
 
     // SAFETY: as above.
     let (text, rescue) = unsafe { statement::make(stations::all(), scene, earlier, reason) };
