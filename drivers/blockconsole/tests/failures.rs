@@ -191,6 +191,12 @@ fn a_dead_device_that_comes_back_is_taken_up_again() {
     messages.dedup();
     assert_eq!(messages, lines(90));
     assert_eq!(rig.console.identity().map(|(_, boot)| boot), Some(1), "it is still the same boot");
+    // What was logged meanwhile stands behind a line that is not younger.
+    let lines = rig.log_text().lines();
+    let again = lines.iter().position(|line| line.contains(" blockconsole: tile 2 ")).unwrap();
+    let time = |line: &String| line.get(1..13).and_then(|time| time.trim().parse::<f64>().ok());
+    let times: Vec<f64> = lines[again..].iter().filter_map(time).collect();
+    assert!(times.len() > 5 && times.is_sorted(), "{lines:#?}");
 }
 
 #[test]

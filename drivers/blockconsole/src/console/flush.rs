@@ -28,18 +28,31 @@ pub(super) struct Flushes {
     /// Something was written since the last flush was submitted.
     is_dirty: bool,
     started_ns: u64,
-    durable: u64,
+    durable: Covers,
 }
 
 #[derive(Clone, Copy, Debug)]
 struct InFlight {
     serial: u32,
-    /// Records that are durable when it succeeds.
-    covers: u64,
+    covers: Covers,
+}
+
+/// What is durable when a flush succeeds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Covers {
+    /// Every record before this one.
+    pub(super) records: u64,
+    /// The time of a record shortly before that one.
+    pub(super) time_ns: u64,
 }
 
 impl Flushes {
     pub(super) fn durable(&self) -> u64 {
+        self.durable.records
+    }
+
+    /// The same, with the time of the log there.
+    pub(super) fn durable_until(&self) -> Covers {
         self.durable
     }
 
@@ -75,13 +88,13 @@ impl Flushes {
 
     /// Takes over what another console knew to be durable.
     pub(super) fn set_durable(&mut self, durable: u64) {
-        self.durable = durable;
+        self.durable.records = durable;
     }
 
     /// Starts a new count: another console, of which nothing is durable.
     pub(super) fn forget(&mut self) {
         self.reset();
-        self.durable = 0;
+        self.durable = Covers::default();
     }
 }
 
@@ -91,12 +104,13 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>, const N: usize> Console<'_, B, N> {
         if !self.is_active() || self.flushes.in_flight.is_some() {
             return;
         }
-        let covers = self.completed();
+        let point = self.completed_point();
+        let covers = Covers { records: point.complete, time_ns: point.time_ns };
         let state = self.flushes;
         let is_wanted = state.wanted > state.started || state.again;
         let is_idle = self.outstanding().next().is_none();
         let is_late = now_ns.saturating_sub(state.started_ns) >= INTERVAL_NS;
-        let is_urgent = self.finish > state.durable && covers >= self.finish;
+        let is_urgent = self.finish > state.durable.records && covers.records >= self.finish;
         // A crash has one flush, at its end.
         let may = self.crash.is_none() || matches!(self.phase, Phase::Closing);
         if !is_wanted && !(may && state.is_dirty && (is_idle || is_late || is_urgent)) {
@@ -121,9 +135,11 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>, const N: usize> Console<'_, B, N> {
         }
     }
 
-    fn flushed(&mut self, covers: u64) {
+    fn flushed(&mut self, covers: Covers) {
         self.flushes.done = self.flushes.started;
-        self.flushes.durable = self.flushes.durable.max(covers);
+        if covers.records >= self.flushes.durable.records {
+            self.flushes.durable = covers;
+        }
         self.is_changed = true;
     }
 

@@ -288,8 +288,9 @@ impl<'a, B: AsRef<[u8]> + AsMut<[u8]>, const N: usize> Console<'a, B, N> {
         if self.is_active() {
             return;
         }
-        let durable = self.flushes.durable();
-        let mut point = Point { sequence: durable, complete: durable, time_ns: self.now_ns, ..Point::START };
+        // What is said first has the time of what follows: records that were logged while the device was gone.
+        let flush::Covers { records, time_ns } = self.flushes.durable_until();
+        let mut point = Point { sequence: records, complete: records, time_ns, ..Point::START };
         // If it is the same console, it is still the same boot.
         point.due.boot = self.tiles.identity.is_none();
         self.start_mount(point);

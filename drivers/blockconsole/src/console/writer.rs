@@ -63,12 +63,7 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>, const N: usize> Console<'_, B, N> {
         self.writes.iter().flatten()
     }
 
-    /// Every record before this one is written, though perhaps not flushed.
-    pub(super) fn completed(&self) -> u64 {
-        self.completed_point().complete
-    }
-
-    /// The point before which all text is written.
+    /// The point before which all text is written, though perhaps not flushed.
     pub(super) fn completed_point(&self) -> Point {
         let writes = self.outstanding().filter(|write| !write.is_abandoned()).map(|write| (write.start, write.point));
         let failed = self.going_back.iter().map(|failed| (failed.start, failed.point));
