@@ -1,5 +1,9 @@
 //! The command line: what `bcon` takes, and what its help says.
 
+mod image;
+
+pub use image::{FlashArgs, FlashOptions, ImageArgs, ImageOptions};
+
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
 
@@ -49,6 +53,10 @@ pub enum Command {
     Verify(VerifyArgs),
     /// Print where a file's blocks are, for the kernel's `bcon.extents=`
     Extents(ExtentsArgs),
+    /// Make a disk image that boots, of a release's files
+    Image(ImageArgs),
+    /// Write such an image to a disk, and read it back
+    Flash(FlashArgs),
     /// Print a shell's completion script
     Completions(CompletionsArgs),
     /// Write the manual pages

@@ -3,8 +3,10 @@
 mod cat;
 mod crash;
 mod extents;
+pub mod flash;
 mod fleet;
 mod format;
+pub mod image;
 mod list;
 mod manual;
 mod select;
@@ -56,6 +58,8 @@ fn run(command: &Command) -> Result<u8> {
         Command::Tail(args) => tail::run(args),
         Command::Verify(args) => verify::run(args),
         Command::Extents(args) => extents::run(args),
+        Command::Image(args) => image::run(args),
+        Command::Flash(args) => flash::run(args),
         Command::Completions(args) => manual::completions(args),
         Command::Man(args) => manual::pages(args),
     }

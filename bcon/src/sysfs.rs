@@ -57,6 +57,23 @@ impl SysDevice {
         fs::read_to_string(self.folder.join("ro")).is_ok_and(|text| text.trim() == "1")
     }
 
+    /// Whether it can be taken out: its medium, as sticks and cards say, or the disk itself, on USB.
+    pub fn is_removable(&self) -> bool {
+        let says =
+            |name: &str, word: &str| fs::read_to_string(self.folder.join(name)).is_ok_and(|text| text.trim() == word);
+        let is_on_usb = self.folder.components().any(|part| part.as_os_str().to_string_lossy().starts_with("usb"));
+        is_on_usb || says("removable", "1") || says("device/type", "SD")
+    }
+
+    /// What its maker calls it; empty if nobody says.
+    pub fn model(&self) -> String {
+        let read = |name: &str| fs::read_to_string(self.folder.join("device").join(name)).unwrap_or_default();
+        let words = [read("vendor"), read("model"), read("name")];
+        // The vendor of virtio disks is a number.
+        let words = words.iter().map(|text| text.trim()).filter(|text| !text.is_empty() && !text.starts_with("0x"));
+        words.collect::<Vec<_>>().join(" ")
+    }
+
     /// Where a partition starts on its disk, in units of 512 bytes.
     pub fn start_512(&self) -> Option<u64> {
         fs::read_to_string(self.folder.join("start")).ok()?.trim().parse().ok()
@@ -74,7 +91,7 @@ impl SysDevice {
         entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect()
     }
 
-    fn at(folder: &Path) -> Self {
+    pub(crate) fn at(folder: &Path) -> Self {
         let number = fs::read_to_string(folder.join("dev")).unwrap_or_default().trim().to_owned();
         Self { number, folder: folder.to_owned() }
     }

@@ -35,7 +35,7 @@ pub use disk::{DEFAULT_SIZE, Disk, Kind, parse_size};
 pub use fault::{Fault, Requests};
 pub use guest::{Firmware, Guest, Machine};
 pub use outcome::{Outcome, Report};
-pub use programs::{Programs, build, workspace};
+pub use programs::{Loaders, Programs, build, workspace};
 pub use qmp::Qmp;
 pub use running::{GUEST_COUNT, Running};
 pub use serial::Serial;

@@ -67,6 +67,54 @@ impl Programs {
     }
 }
 
+/// The loaders that firmware starts, as the linker left them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Loaders {
+    /// For BIOS.
+    pub bios: PathBuf,
+    /// For UEFI.
+    pub uefi: PathBuf,
+}
+
+/// Cargo's names for them, and the environment variables that name those which were built before.
+const LOADERS: [&str; 2] = ["loader-bios", "loader-uefi"];
+const BUILT_LOADERS: [&str; 2] = ["BLOCKCONSOLE_LOADER_BIOS", "BLOCKCONSOLE_LOADER_UEFI"];
+
+impl Loaders {
+    /// Builds them with cargo.
+    ///
+    /// # Errors
+    /// When they do not build.
+    pub fn build(release: bool) -> Result<Self> {
+        match <[PathBuf; 2]>::try_from(build(&["boot"], &LOADERS, release)?) {
+            Ok([bios, uefi]) => Ok(Self { bios, uefi }),
+            Err(_) => bail!("cargo built other programs than {}", LOADERS.join(" and ")),
+        }
+    }
+
+    /// Those that the environment names, and otherwise those that cargo builds: once for the whole process.
+    ///
+    /// # Errors
+    /// As [`build`](Self::build).
+    pub fn find_or_build() -> Result<Self> {
+        static FOUND: Mutex<Option<Loaders>> = Mutex::new(None);
+        let mut found = FOUND.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(loaders) = &*found {
+            return Ok(loaders.clone());
+        }
+        let loaders = match BUILT_LOADERS.map(env::var_os) {
+            [Some(bios), Some(uefi)] => Self { bios: bios.into(), uefi: uefi.into() },
+            _ => Self::build(false)?,
+        };
+        Ok(found.insert(loaders).clone())
+    }
+
+    /// What to put into the environment so that [`find_or_build`](Self::find_or_build) finds these.
+    pub fn environment(&self) -> impl Iterator<Item = (&'static str, &Path)> {
+        iter::zip(BUILT_LOADERS, [self.bios.as_path(), self.uefi.as_path()])
+    }
+}
+
 /// Builds programs of these packages with cargo, and says where they are, in the order of `programs`.
 ///
 /// # Errors

@@ -15,6 +15,8 @@ pub enum Tool {
     Qemu,
     /// The UEFI firmware for them: its code, a file that has one with variables beside it.
     Ovmf,
+    /// QEMU's program that converts disk images.
+    QemuImg,
 }
 
 /// Where distributions have OVMF's code: Debian, Fedora, Arch, SUSE.
@@ -31,6 +33,7 @@ impl Tool {
         match self {
             Self::Qemu => "qemu-system-x86_64",
             Self::Ovmf => "OVMF",
+            Self::QemuImg => "qemu-img",
         }
     }
 
@@ -39,6 +42,7 @@ impl Tool {
         match self {
             Self::Qemu => "QEMU",
             Self::Ovmf => "OVMF_CODE",
+            Self::QemuImg => "QEMU_IMG",
         }
     }
 
@@ -57,13 +61,19 @@ impl Tool {
                 ("pacman", "pacman -S --noconfirm edk2-ovmf"),
                 ("zypper", "zypper install -y qemu-ovmf-x86_64"),
             ],
+            Self::QemuImg => [
+                ("apt-get", "apt-get install -y --no-install-recommends qemu-utils"),
+                ("dnf", "dnf install -y qemu-img"),
+                ("pacman", "pacman -S --noconfirm qemu-img"),
+                ("zypper", "zypper install -y qemu-img"),
+            ],
         }
     }
 
     fn find(self) -> Option<PathBuf> {
         match (env::var_os(self.variable()), self) {
             (Some(path), _) => Some(path.into()),
-            (None, Self::Qemu) => in_path(self.name()),
+            (None, Self::Qemu | Self::QemuImg) => in_path(self.name()),
             (None, Self::Ovmf) => OVMF_PLACES.iter().map(PathBuf::from).find(|path| path.is_file()),
         }
     }

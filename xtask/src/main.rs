@@ -3,6 +3,7 @@
 
 mod bench;
 mod capture;
+mod image;
 mod matrix;
 mod paths;
 mod run;
@@ -20,6 +21,8 @@ enum Command {
     Run(run::RunOptions),
     Bench(bench::BenchOptions),
     Matrix(matrix::MatrixOptions),
+    Image(image::ImageCommand),
+    Flash(image::FlashCommand),
     /// Run everything that CI runs: format, house rules, lints, and all tests, also those that boot guests.
     Test,
     /// Check the house rules: arrows between packages, unsafe code, files, licences.
@@ -31,6 +34,8 @@ fn main() -> ExitCode {
         Command::Run(options) => run::run(&options),
         Command::Bench(options) => bench::bench(&options).map(|()| ExitCode::SUCCESS),
         Command::Matrix(options) => matrix::matrix(&options),
+        Command::Image(command) => image::image(&command).map(|()| ExitCode::SUCCESS),
+        Command::Flash(command) => image::flash(&command).map(|()| ExitCode::SUCCESS),
         Command::Test => test::test().map(|()| ExitCode::SUCCESS),
         Command::Tidy => tidy::tidy().map(|()| ExitCode::SUCCESS),
     };

@@ -3,13 +3,12 @@
 mod judge;
 mod options;
 
-use std::fs::{self, File};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::{Context, Result};
-use boot_image::image::{self, Contents, Identity};
-use qemu::{Disk, Outcome, Programs, TemporaryDirectory, build};
+use anyhow::Result;
+use bcon::image::{Options, make};
+use qemu::{Disk, Loaders, Outcome, Programs, TemporaryDirectory};
 
 use crate::paths::target_directory;
 use judge::{Findings, Verdict};
@@ -49,15 +48,9 @@ pub(crate) fn run(options: &RunOptions) -> Result<ExitCode> {
 
 /// Makes a disk image with the kernel and its command line, which firmware boots from. It has no console.
 fn boot_image(options: &RunOptions, programs: &Programs, path: PathBuf) -> Result<PathBuf> {
-    let loaders = build(&["boot"], &["loader-bios", "loader-uefi"], options.release)?;
-    let read = |path: &PathBuf| fs::read(path).with_context(|| format!("cannot read {}", path.display()));
-    let files = loaders.iter().chain([&programs.kernel]).map(read).collect::<Result<Vec<_>>>()?;
-    let [loader_bios, loader_uefi, kernel] = files.as_slice() else { unreachable!("three files were read") };
+    let parts = crate::image::parts(programs, &Loaders::build(options.release)?)?;
     // Nobody meets two of these images at a time.
-    let identity = Identity::from_random(&[0x5a; Identity::RANDOM]);
-    let contents =
-        Contents { loader_bios, loader_uefi, kernel, command_line: &options.append, console_size: 0, identity };
-    let mut file = File::options().read(true).write(true).create_new(true).open(&path)?;
-    image::write(&mut file, &contents)?;
+    let options = Options { console_size: 0, command_line: options.append.clone(), seed: Some(0) };
+    make(&path, &parts, &options, false)?;
     Ok(path)
 }

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use std::{env, fs};
 
 use anyhow::{Context, Result, bail};
-use qemu::{GUEST_COUNT, Programs, TemporaryDirectory, Tool, require, workspace};
+use qemu::{GUEST_COUNT, Loaders, Programs, TemporaryDirectory, Tool, require, workspace};
 
 use crate::tidy::tidy;
 
@@ -24,14 +24,16 @@ pub(crate) fn test() -> Result<()> {
     step("lints", || {
         cargo(&["clippy", "--quiet", "--workspace", "--all-targets", "--", "--deny", "warnings"], |_| ())
     })?;
-    let mut programs = None;
-    step("loader and kernel", || {
+    let (mut programs, mut loaders) = (None, None);
+    step("loaders and kernel", || {
         programs = Some(Programs::build(false)?);
+        loaders = Some(Loaders::build(false)?);
         Ok(())
     })?;
     step("tests", || {
         cargo(&["test", "--quiet", "--workspace"], |command| {
             command.env(GUEST_COUNT, &count).envs(programs.iter().flat_map(Programs::environment));
+            command.envs(loaders.iter().flat_map(Loaders::environment));
         })
     })?;
 

@@ -1,7 +1,7 @@
 //! Master boot record and second stage, out of the program `loader-bios`.
 
 use crate::Error;
-use boot::image_layout::{MBR_CODE_SIZE, MBR_STAGE2, STAGE2_ADDRESS, STAGE2_END};
+use boot::image_layout::{MBR_CODE_SIZE, MBR_STAGE2, STAGE2_ADDRESS, STAGE2_END, STAGE2_MAX_SECTORS};
 use object::read::elf::{ElfFile64, FileHeader, ProgramHeader};
 use object::{LittleEndian, Object, ObjectSection, elf};
 
@@ -9,19 +9,43 @@ use object::{LittleEndian, Object, ObjectSection, elf};
 const PROGRAM: &str = "the BIOS loader";
 
 /// What a BIOS boots.
-#[derive(Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Stages {
     mbr: [u8; MBR_CODE_SIZE],
-    /// The second stage: whole sectors.
-    pub stage2: Vec<u8>,
+    stage2: Vec<u8>,
 }
 
 impl Stages {
+    /// The stages out of files that [`boot_record`](Self::boot_record) and [`stage2`](Self::stage2) were kept in.
+    ///
+    /// # Errors
+    /// If they are not of the right size.
+    pub fn new(boot_record: &[u8], stage2: Vec<u8>) -> Result<Self, Error> {
+        let Ok(mbr) = boot_record.try_into() else {
+            return problem(format!("its boot record has {} bytes, not {MBR_CODE_SIZE}", boot_record.len()));
+        };
+        let sectors = 1..=usize::from(STAGE2_MAX_SECTORS);
+        if !stage2.len().is_multiple_of(512) || !sectors.contains(&(stage2.len() / 512)) {
+            return problem(format!("its second stage has {} bytes: whole sectors, and not so many", stage2.len()));
+        }
+        Ok(Self { mbr, stage2 })
+    }
+
+    /// The master boot record's code, without the second stage's place.
+    pub fn boot_record(&self) -> &[u8] {
+        &self.mbr
+    }
+
+    /// The second stage: whole sectors.
+    pub fn stage2(&self) -> &[u8] {
+        &self.stage2
+    }
+
     /// The master boot record's code for a second stage that starts at a sector.
     pub fn mbr(&self, stage2_sector: u64) -> [u8; MBR_CODE_SIZE] {
         let mut mbr = self.mbr;
         mbr[MBR_STAGE2..MBR_STAGE2 + 8].copy_from_slice(&stage2_sector.to_le_bytes());
-        // `stages` checked that it has fewer than 65,536.
+        // `new` checked that it has fewer than 65,536.
         let sectors = (self.stage2.len() / 512) as u16;
         mbr[MBR_STAGE2 + 8..MBR_STAGE2 + 10].copy_from_slice(&sectors.to_le_bytes());
         mbr
@@ -64,9 +88,9 @@ pub fn stages(program: &[u8]) -> Result<Stages, Error> {
     let mut stage2 = stage2.to_vec();
     stage2.resize(stage2.len().next_multiple_of(512), 0);
     let section = file.section_by_name(".mbr").map(|section| section.data()).transpose().map_err(unreadable)?;
-    match section.and_then(|bytes| bytes.try_into().ok()) {
-        Some(mbr) => Ok(Stages { mbr, stage2 }),
-        None => problem(format!("it has no section .mbr of {MBR_CODE_SIZE} bytes")),
+    match section {
+        Some(mbr) => Stages::new(mbr, stage2),
+        None => problem("it has no section .mbr"),
     }
 }
 
@@ -125,6 +149,15 @@ pub(crate) mod tests {
     }
 
     #[test]
+    fn stages_can_be_kept_in_files() {
+        let stages = stages(&program()).unwrap();
+        assert_eq!(Stages::new(stages.boot_record(), stages.stage2().to_vec()).unwrap(), stages);
+        for (boot_record, stage2) in [(439, 512), (440, 0), (440, 511), (440, 512 * 897)] {
+            assert!(Stages::new(&vec![0; boot_record], vec![0; stage2]).is_err(), "{boot_record}, {stage2}");
+        }
+    }
+
+    #[test]
     fn programs_that_are_linked_otherwise_are_refused_with_the_reason() {
         let reason = |at: usize, bytes: &[u8]| {
             let mut program = program();
@@ -137,7 +170,7 @@ pub(crate) mod tests {
         assert!(reason(24, &[0, 9]).contains("entry point"));
         assert!(reason(97, &[0xF0]).contains("outside the file"));
         assert!(reason(0x801, b".mbx").contains(".mbr"));
-        assert!(reason(0x900 + 64 + 32, &[1]).contains(".mbr"));
+        assert!(reason(0x900 + 64 + 32, &[1]).contains("boot record has"));
         assert!(reason(0, b"\x7FELG").contains("cannot read"));
     }
 }

@@ -11,7 +11,7 @@
 //! What is written depends on nothing but the arguments.
 
 use crate::gpt::{self, Partition, SECTOR};
-use crate::{Error, bios, efi};
+use crate::{Error, bios::Stages};
 use boot::disk::gpt::SYSTEM_PARTITION;
 use boot::image_layout::{BIOS_BOOT_PARTITION, COMMAND_LINE, KERNEL};
 use fatfs::{FatType, FileSystem, FormatVolumeOptions, FsOptions};
@@ -34,10 +34,10 @@ const MAX_COMMAND_LINE: usize = boot::hand_over::MAX_COMMAND_LINE;
 /// What goes into an image.
 #[derive(Clone, Copy, Debug)]
 pub struct Contents<'a> {
-    /// The program `loader-bios`, an ELF file.
-    pub loader_bios: &'a [u8],
-    /// The program `loader-uefi`, an ELF file.
-    pub loader_uefi: &'a [u8],
+    /// What a BIOS boots.
+    pub stages: &'a Stages,
+    /// What UEFI boots: the file `BOOTX64.EFI`.
+    pub application: &'a [u8],
     /// The kernel, an ELF file.
     pub kernel: &'a [u8],
     /// The kernel's command line.
@@ -90,18 +90,14 @@ pub struct Layout {
 /// Writes an image. `out` must be empty, or full of zeroes: what is zero is not written.
 ///
 /// # Errors
-/// If a program is not as it must be, or the image cannot be written.
+/// If the contents do not fit, or the image cannot be written.
 pub fn write<W: Read + Write + Seek>(out: &mut W, contents: &Contents<'_>) -> Result<Layout, Error> {
-    let stages = bios::stages(contents.loader_bios)?;
-    let application = efi::application(contents.loader_uefi)?;
+    let Contents { stages, application, .. } = *contents;
     if !contents.console_size.is_multiple_of(MIB) {
         return Err(Error::Image(format!("the console's size, {} bytes, is not in whole MiB", contents.console_size)));
     }
     if contents.command_line.len() > MAX_COMMAND_LINE {
         return Err(Error::Image(format!("the command line has more than {MAX_COMMAND_LINE} bytes")));
-    }
-    if stages.stage2.len() as u64 > MIB {
-        return Err(Error::Image("the BIOS loader has more than 1 MiB".into()));
     }
     // A quarter more than the files, for the tables, and so that somebody can put a larger kernel there.
     let files = (application.len() + contents.kernel.len()) as u64;
@@ -129,19 +125,15 @@ pub fn write<W: Read + Write + Seek>(out: &mut W, contents: &Contents<'_>) -> Re
     let mbr = stages.mbr(stage2.start / SECTOR);
     gpt::write(out, layout.size / SECTOR, contents.identity.disk, &mbr, &partitions)?;
     out.seek(SeekFrom::Start(stage2.start))?;
-    out.write_all(&stages.stage2)?;
+    out.write_all(stages.stage2())?;
     let mut volume = Window::new(out, layout.system.clone());
-    write_system(&mut volume, contents, &application)?;
+    write_system(&mut volume, contents)?;
     out.flush()?;
     Ok(layout)
 }
 
 /// Makes the EFI system partition.
-fn write_system<W: Read + Write + Seek>(
-    volume: &mut Window<'_, W>,
-    contents: &Contents<'_>,
-    application: &[u8],
-) -> Result<(), Error> {
+fn write_system<W: Read + Write + Seek>(volume: &mut Window<'_, W>, contents: &Contents<'_>) -> Result<(), Error> {
     let sectors = u32::try_from((volume.range.end - volume.range.start) / SECTOR)
         .map_err(|_| Error::Image("the kernel is too large".into()))?;
     let options = FormatVolumeOptions::new()
@@ -153,7 +145,8 @@ fn write_system<W: Read + Write + Seek>(
     fatfs::format_volume(&mut *volume, options)?;
     let file_system = FileSystem::new(volume, FsOptions::new().update_accessed_date(false))?;
     let command_line = format!("{}\n", contents.command_line.trim_end());
-    for (path, bytes) in [(BOOTX64, application), (KERNEL, contents.kernel), (COMMAND_LINE, command_line.as_bytes())] {
+    let files = [(BOOTX64, contents.application), (KERNEL, contents.kernel), (COMMAND_LINE, command_line.as_bytes())];
+    for (path, bytes) in files {
         let mut directory = file_system.root_dir();
         let mut names = path.split('/').filter(|name| !name.is_empty()).peekable();
         while let Some(name) = names.next() {

@@ -2,7 +2,8 @@
 //!
 //! - [`image::write`]: a whole disk that boots by BIOS and by UEFI, with room for a console;
 //! - [`efi::application`]: `BOOTX64.EFI` out of the program `loader-uefi`;
-//! - [`bios::stages`]: master boot record and second stage out of the program `loader-bios`.
+//! - [`bios::stages`]: master boot record and second stage out of the program `loader-bios`;
+//! - [`kernel::strip`]: a kernel without what only debuggers read.
 //!
 //! Nothing here knows what a console looks like on a disk: its partition is left zeroed, and its place returned.
 #![forbid(unsafe_code)]
@@ -11,6 +12,7 @@ pub mod bios;
 pub mod efi;
 mod gpt;
 pub mod image;
+pub mod kernel;
 
 use std::fmt;
 

@@ -36,11 +36,11 @@ const ARROWS: &[Arrows] = &[
     arrows("bench", &["kernel", "blockconsole", "block", "platform", "freestanding"]),
     arrows("boot", &["freestanding"]),
     arrows("boot-image", &["boot"]),
-    arrows("bcon", &["blockconsole", "partition", "block"]),
+    arrows("bcon", &["blockconsole", "partition", "block", "boot-image"]),
     arrows("qemu", &["bcon"]),
     arrows("tests", &["qemu", "bcon"]),
     arrows("linux-peer", &[]),
-    arrows("xtask", &["qemu", "bcon", "boot-image"]),
+    arrows("xtask", &["qemu", "bcon"]),
 ];
 
 /// Packages whose libraries and programs forbid `unsafe`.

@@ -1,6 +1,7 @@
 //! Tests of the image, read back by the loader's own code and by the crate `fatfs`.
 
 use super::*;
+use crate::{bios, efi};
 use boot::disk::fat::Volume;
 use boot::disk::{DiskError, Sectors, gpt};
 use boot::image_layout::MBR_STAGE2;
@@ -25,12 +26,16 @@ fn kernel() -> Vec<u8> {
     (0..100_000_u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 24) as u8).collect()
 }
 
+fn application() -> Vec<u8> {
+    efi::application(&crate::efi::tests::Program::good().bytes()).unwrap()
+}
+
 fn make(change: impl FnOnce(&mut Contents<'_>)) -> Result<(Vec<u8>, Layout), Error> {
-    let (loader_bios, loader_uefi) = (crate::bios::tests::program(), crate::efi::tests::Program::good().bytes());
+    let (stages, application) = (bios::stages(&crate::bios::tests::program())?, application());
     let kernel = kernel();
     let mut contents = Contents {
-        loader_bios: &loader_bios,
-        loader_uefi: &loader_uefi,
+        stages: &stages,
+        application: &application,
         kernel: &kernel,
         command_line: "app=diag crash=panic",
         console_size: 8 * MIB,
@@ -58,7 +63,7 @@ fn the_loader_finds_kernel_and_command_line() {
     };
     assert_eq!(read(KERNEL), kernel());
     assert_eq!(read(COMMAND_LINE), b"app=diag crash=panic\n");
-    assert_eq!(read(BOOTX64), efi::application(&crate::efi::tests::Program::good().bytes()).unwrap());
+    assert_eq!(read(BOOTX64), application());
 }
 
 #[test]
@@ -135,8 +140,8 @@ fn an_image_need_not_have_a_console() {
 
 #[test]
 fn the_system_partition_grows_with_the_kernel() {
-    static LARGE: [u8; 48 << 20] = [0; 48 << 20];
-    let (image, layout) = make(|contents| contents.kernel = &LARGE).unwrap();
+    let large: &'static [u8] = vec![0; 48 << 20].leak();
+    let (image, layout) = make(|contents| contents.kernel = large).unwrap();
     assert!(layout.system.end - layout.system.start >= 48 * MIB);
     let mut volume = Volume::open(Disk(&image[layout.system.start as usize..layout.system.end as usize])).unwrap();
     assert_eq!(volume.find(KERNEL).unwrap().size(), 48 << 20);
@@ -146,8 +151,6 @@ fn the_system_partition_grows_with_the_kernel() {
 fn bad_wishes_are_refused() {
     let reason = |change: fn(&mut Contents<'_>)| make(change).unwrap_err().to_string();
     assert!(reason(|contents| contents.console_size = 1000).contains("whole MiB"));
-    assert!(reason(|contents| contents.loader_bios = b"").contains("BIOS loader"));
-    assert!(reason(|contents| contents.loader_uefi = b"").contains("UEFI loader"));
     const LONG: [u8; MAX_COMMAND_LINE + 1] = [b'x'; MAX_COMMAND_LINE + 1];
     assert!(reason(|contents| contents.command_line = str::from_utf8(&LONG).unwrap()).contains("command line"));
 }
