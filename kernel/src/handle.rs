@@ -9,7 +9,7 @@ use crate::crash::plan::Plan;
 use crate::crash::rehearsal::{self, Rehearsed};
 use crate::devices::find::{self, Numbers};
 use crate::previous::{self, Previous};
-use crate::{devices, image, logger, serial_log, tick};
+use crate::{devices, image, logger, screen, serial_log, tick};
 use blockconsole::marks::BootFacts;
 use blockconsole::ring::RingIdentity;
 use log::{debug, info, warn};
@@ -160,6 +160,7 @@ impl Kernel {
             }
         }
         tick::stop();
+        screen::finish();
         serial_log::say(format_args!("blockconsole: finished"));
         exit::end(Ending::Finished, Action::Exit)
     }

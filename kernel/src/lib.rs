@@ -19,6 +19,7 @@ pub mod memory;
 pub mod previous;
 pub mod program;
 mod scan;
+pub mod screen;
 pub mod serial_log;
 pub mod start;
 pub mod tick;

@@ -5,7 +5,7 @@ use crate::arch::{acpi, clock, cpu, descriptors, exit, rtc, stacks};
 use crate::command_line::CommandLine;
 use crate::memory::{self, FirmwareMemory, ring_area};
 use crate::previous::{Ended, Previous};
-use crate::{Kernel, crash, devices, image, loader_log, logger, serial_log, tick};
+use crate::{Kernel, crash, devices, image, loader_log, logger, screen, serial_log, tick};
 use blockconsole::ring::{RecordHeader, RingIdentity, succeed};
 use bootloader_api::BootInfo;
 use core::fmt;
@@ -41,7 +41,7 @@ impl Start {
             Err(error) => fail(format_args!("{error}")),
         };
         let clock_source = clock::calibrate();
-        let (identity, previous) = start_log(&words, loader_log);
+        let (identity, previous) = start_log(&words, loader_log, boot_info);
         report(&words, &memory, clock_source, &identity);
         report_previous(previous.as_ref());
         let (config, firmware) = find_firmware(boot_info);
@@ -53,7 +53,7 @@ impl Start {
 }
 
 /// Makes the record ring, puts into it what the boot before could not write and the loader's log, and lets the `log` facade write there.
-fn start_log(words: &CommandLine<'_>, loader_log: &[u8]) -> (RingIdentity, Option<Previous>) {
+fn start_log(words: &CommandLine<'_>, loader_log: &[u8], boot_info: &BootInfo) -> (RingIdentity, Option<Previous>) {
     let boot_seconds = rtc::read().map_or(0, |time| time.unix_seconds());
     let boot_id = cpu::time_stamp().rotate_left(32) ^ boot_seconds;
     let identity = RingIdentity { boot_id, build_id: image::build_id(), boot_seconds };
@@ -73,6 +73,7 @@ fn start_log(words: &CommandLine<'_>, loader_log: &[u8]) -> (RingIdentity, Optio
     if words.serial {
         serial_log::start(first_shown);
     }
+    screen::start(boot_info, first_shown);
     if !area.survives_reset() {
         warn!("the log is at {:#x}: after a reset, the next boot will not find it", area.physical.start);
     }

@@ -8,7 +8,7 @@ use crate::arch::apic::{self, LocalApic};
 use crate::arch::trap::Frame;
 use crate::arch::{clock, cpu, single_step, watchdog};
 use crate::devices::platform::{Machine, MappedRegisters};
-use crate::{consoles, crash, logger, serial_log};
+use crate::{consoles, crash, logger, screen, serial_log};
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use platform::Platform;
 use spin::Once;
@@ -17,6 +17,8 @@ use spin::Once;
 pub const PERIOD_NS: u64 = 10_000_000;
 /// How long the serial port may send in a tick.
 const SERIAL_NS: u64 = PERIOD_NS / 10;
+/// How long the screen may be written to in a tick.
+const SCREEN_NS: u64 = PERIOD_NS / 10;
 /// Time that the watchdog is given. Short, as a hang of this kind helps nobody; long against a host that is busy.
 const WATCHDOG_SECONDS: u8 = 4;
 /// The watchdog is a device: it gets new time once a second, not at each tick.
@@ -116,6 +118,7 @@ pub fn on_interrupt(frame: &Frame) {
     }
     consoles::pump_from_tick();
     serial_log::pump_for(SERIAL_NS);
+    screen::pump_for(SCREEN_NS);
     if let Some(apic) = APIC.get()
         && is_running()
     {

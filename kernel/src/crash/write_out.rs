@@ -7,7 +7,7 @@ use super::{Scene, statement, stations};
 use crate::arch::clock;
 use crate::arch::exit::Ending;
 use crate::serial_log::{self, Echo};
-use crate::{consoles, logger, previous};
+use crate::{consoles, logger, previous, screen};
 use blockconsole::Level;
 use blockconsole::console::Crash;
 use blockconsole::ring::RecordHeader;
@@ -76,6 +76,9 @@ pub(super) fn write_out(scenes: &[&Scene]) -> Ending {
     if all > 0 && all == durable {
         ring.note_durable(ring.written());
     }
+    let shown = screen::Crash { kind: record::kind(scene), reason, record: text, durable: (durable, all) };
+    // SAFETY: whoever used the screen before was interrupted for good.
+    unsafe { screen::show_crash(&shown) };
     if let Some(mut echo) = echo.unwrap_or_else(take_over_serial) {
         show(scene, text, rescue, &found, &mut echo);
         echo.say_all(

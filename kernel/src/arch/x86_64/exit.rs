@@ -4,7 +4,7 @@
 //!
 //! | ending | QEMU with `isa-debug-exit` at port F4h | other machines |
 //! |---|---|---|
-//! | [`Ending::Finished`] | status 33 | ACPI power-off, else halt |
+//! | [`Ending::Finished`] | status 33 | ACPI power-off, else halt; halt where there is a screen |
 //! | [`Ending::CrashDurable`] | status 35 | pvpanic, then as above |
 //! | [`Ending::CrashNotDurable`] | status 37 | pvpanic, then as above |
 //! | a loader that failed (`boot`) | status 39 | halt |
@@ -13,6 +13,7 @@
 //! ever taken for one of these. All of it comes after the last flush, never before.
 
 use super::{acpi, cpu, port};
+use core::sync::atomic::{AtomicBool, Ordering};
 
 /// How a run ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,6 +70,14 @@ const RESET_GO: u8 = 0x06;
 /// Time for a reset or a power-off to happen before the next way is tried, in polls.
 const PATIENCE: u32 = 1_000_000;
 
+/// Whether a real machine stays on at the end.
+static STAYS_ON: AtomicBool = AtomicBool::new(false);
+
+/// A real machine is not switched off at the end but stands still, so that its screen can be read.
+pub fn stay_on() {
+    STAYS_ON.store(true, Ordering::Relaxed);
+}
+
 /// Ends the run.
 pub fn end(ending: Ending, action: Action) -> ! {
     cpu::disable_interrupts();
@@ -78,6 +87,8 @@ pub fn end(ending: Ending, action: Action) -> ! {
                 // SAFETY: in a virtual machine the port is QEMU's debug exit, which ends the machine, or nothing.
                 unsafe { port::write(DEBUG_EXIT, ending.debug_exit_value()) };
                 notify(ending, PANICKED);
+            } else if STAYS_ON.load(Ordering::Relaxed) {
+                cpu::halt();
             }
             power_off();
         }
