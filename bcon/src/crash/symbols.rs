@@ -86,7 +86,8 @@ impl Symbols {
         if let Ok(mut found) = self.loader.find_frames(probe) {
             while let Ok(Some(frame)) = found.next() {
                 let function = frame.function.and_then(|name| name.demangle().ok().map(|name| name.into_owned()));
-                let location = frame.location;
+                // Code that belongs to several lines has line 0; the file that goes with it is that of whatever came before.
+                let location = frame.location.filter(|location| location.line.is_some_and(|line| line != 0));
                 frames.push(Frame {
                     function,
                     file: location.as_ref().and_then(|location| location.file).map(str::to_owned),
