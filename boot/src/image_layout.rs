@@ -15,7 +15,7 @@ pub const MBR_STAGE2: usize = 424;
 /// Physical address to which the second stage is loaded.
 pub const STAGE2_ADDRESS: u64 = 0x1_0000;
 /// Physical address below which the second stage must end, with its zeroed data: what BIOS keeps for itself may start there.
-pub const STAGE2_END: u64 = 0x8_0000;
+pub const STAGE2_END: u64 = 0x9_0000;
 /// Largest second stage in sectors.
 pub const STAGE2_MAX_SECTORS: u16 = ((STAGE2_END - STAGE2_ADDRESS) / 512) as u16;
 /// Type of a BIOS boot partition, 21686148-6449-6e6f-744e-656564454649, as it lies on the disk.

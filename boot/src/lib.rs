@@ -21,7 +21,8 @@
 //!   1 MiB is not handed out. `Bootloader` regions hold the kernel's segments, stack, page tables, boot information and
 //!   command line, and the kernel's file.
 //! - **Failure**: one line on the serial port (and the screen, where firmware has one) that begins with `boot: ERROR`, after all that
-//!   the loader logged; the same for an exception in the kernel before it loads interrupt descriptors of its own. Then, under a hypervisor, QEMU's isa-debug-exit gets one of the values in [`machine::exit`].
+//!   the loader logged; the loaders for UEFI and BIOS then write their log to the console of the medium that they were started
+//!   from, if it has one: [`last_words`]. The line, too, for an exception in the kernel before it loads interrupt descriptors of its own. Then, under a hypervisor, QEMU's isa-debug-exit gets one of the values in [`machine::exit`].
 #![no_std]
 
 #[cfg(test)]
@@ -34,6 +35,7 @@ mod error;
 mod frames;
 pub mod hand_over;
 pub mod image_layout;
+pub mod last_words;
 mod load;
 pub mod log;
 pub mod machine;

@@ -18,6 +18,10 @@ pub const CAPACITY: usize = 16 * 1024;
 /// Room that is kept for the line that says how many were left out.
 const LAST_LINE: usize = 80;
 
+/// Where a line has its level, and its text.
+const LEVEL_AT: usize = 17;
+const TEXT_AT: usize = LEVEL_AT + 6;
+
 static LOG: Log = Log::new();
 
 /// How much a line matters.
@@ -61,24 +65,55 @@ pub fn copy_to(out: &mut [u8]) -> usize {
     LOG.copy_to(out)
 }
 
-/// Calls `each` with the bytes of every line of at least a level, without time and line feed.
-pub fn for_each_line(at_least: Level, mut each: impl FnMut(&mut dyn Iterator<Item = u8>)) {
-    let mut at = 0;
+/// How much of the log there is by now: where [`for_each_line`] may go on later.
+pub fn mark() -> usize {
+    LOG.len()
+}
+
+/// Calls `each` with the bytes of every line of at least a level, without time and line feed; from a [`mark`] on, or from 0.
+pub fn for_each_line(from: usize, at_least: Level, mut each: impl FnMut(&mut dyn Iterator<Item = u8>)) {
+    let mut at = from;
     while let Some(end) = (at..LOG.len()).find(|i| LOG.byte(*i) == b'\n') {
-        let level = LOG.byte(at + 17);
+        let level = LOG.byte(at + LEVEL_AT);
         let wanted = match at_least {
             Level::Info => true,
             Level::Warn => level != b'I',
             Level::Error => level == b'E',
         };
         if wanted {
-            each(&mut (at + 17..end).map(|i| LOG.byte(i)));
+            each(&mut (at + LEVEL_AT..end).map(|i| LOG.byte(i)));
         }
         at = end + 1;
     }
 }
 
-fn time_stamp() -> u64 {
+/// Calls `each` with time stamp, level and text of every line.
+pub fn for_each_record(mut each: impl FnMut(u64, Level, &str)) {
+    let mut at = 0;
+    let mut line = [0; 512];
+    while let Some(end) = (at..LOG.len()).find(|i| LOG.byte(*i) == b'\n') {
+        let digits = (at..at + LEVEL_AT - 1).map(|i| char::from(LOG.byte(i)).to_digit(16).unwrap_or(0));
+        let time = digits.fold(0, |time, digit| time << 4 | u64::from(digit));
+        let level = match LOG.byte(at + LEVEL_AT) {
+            b'I' => Level::Info,
+            b'W' => Level::Warn,
+            _ => Level::Error,
+        };
+        let mut len = 0;
+        for (to, i) in line.iter_mut().zip(at + TEXT_AT..end) {
+            *to = LOG.byte(i);
+            len += 1;
+        }
+        let text = line.get(..len).unwrap_or_default();
+        // A longer line is cut, maybe within a character.
+        let text = text.utf8_chunks().next().map_or("", |chunk| chunk.valid());
+        each(time, level, text);
+        at = end + 1;
+    }
+}
+
+/// The processor's time stamp counter, by which lines are dated.
+pub fn time_stamp() -> u64 {
     // SAFETY: every 64-bit processor has the instruction, and a loader runs where it is allowed.
     unsafe { core::arch::x86_64::_rdtsc() }
 }

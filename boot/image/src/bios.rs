@@ -152,7 +152,7 @@ pub(crate) mod tests {
     fn stages_can_be_kept_in_files() {
         let stages = stages(&program()).unwrap();
         assert_eq!(Stages::new(stages.boot_record(), stages.stage2().to_vec()).unwrap(), stages);
-        for (boot_record, stage2) in [(439, 512), (440, 0), (440, 511), (440, 512 * 897)] {
+        for (boot_record, stage2) in [(439, 512), (440, 0), (440, 511), (440, 512 * 1025)] {
             assert!(Stages::new(&vec![0; boot_record], vec![0; stage2]).is_err(), "{boot_record}, {stage2}");
         }
     }

@@ -1,6 +1,7 @@
 //! The processor and the devices that the loader itself touches.
 
 pub mod bridge;
+pub mod build_id;
 pub mod cpu;
 pub mod exceptions;
 pub mod exit;

@@ -34,7 +34,7 @@ const ARROWS: &[Arrows] = &[
     with_fakes(arrows("blockconsole", &["block"])),
     arrows("kernel", &["block", "platform", "pci", "nvme", "virtio-blk", "partition", "blockconsole", "freestanding"]),
     arrows("bench", &["kernel", "blockconsole", "block", "platform", "freestanding"]),
-    arrows("boot", &["freestanding"]),
+    arrows("boot", &["freestanding", "block", "partition", "blockconsole"]),
     arrows("boot-image", &["boot"]),
     arrows("bcon", &["blockconsole", "partition", "block", "boot-image"]),
     arrows("qemu", &["bcon"]),

@@ -231,7 +231,7 @@ impl Bios {
     ///
     /// # Safety
     /// Called once, in a machine that a BIOS has started, with memory mapped at its own addresses and nothing of
-    /// value from [`STATE`] to 0x7C00.
+    /// value from [`STATE`] to the second stage.
     pub(crate) unsafe fn new() -> Self {
         let (start, end) = (&raw const call_low, &raw const call_low_end);
         // SAFETY: both symbols delimit one piece of this program's code; the place it goes to is free, says the caller.

@@ -17,6 +17,8 @@ use boot::disk::fat::Volume;
 use boot::disk::{DiskError, Partition, gpt};
 use boot::hand_over::{MAX_COMMAND_LINE, clean_command_line};
 use boot::image_layout::{COMMAND_LINE, KERNEL};
+use boot::last_words::{self, Memory};
+use boot::machine::build_id::build_id;
 use boot::machine::exceptions::{self, Frame};
 use boot::machine::exit::{Reason, exit};
 use boot::machine::{bridge, cpu};
@@ -41,8 +43,43 @@ extern "C" fn main(drive: u32) -> ! {
     };
     log::error(format_args!("{error}; {}", error.advice()));
     graphics::text(&mut bios);
-    tell::everywhere(Some(&mut bios), log::Level::Info);
+    tell::everywhere(Some(&mut bios), 0, log::Level::Info);
+    // The disk may fail, or hang: so it comes after the rest.
+    let mark = log::mark();
+    write_last_words(&mut bios, drive as u8);
+    tell::everywhere(Some(&mut bios), mark, log::Level::Info);
     exit(Reason::Error)
+}
+
+/// Writes the log to the console of the disk that the machine was started from.
+fn write_last_words(bios: &mut Bios, drive: u8) {
+    let reason: Result<(), Error> = (|| {
+        memory::open_a20(bios)?;
+        let map = memory::map(bios)?;
+        // SAFETY: as in `start`, whose own frames are gone: what they held is not needed any more.
+        let mut frames = unsafe { Frames::new(&map, core::iter::empty(), core::ptr::null_mut())? };
+        let refused = Error::OutOfMemory { purpose: "the log", wanted: Memory::SIZE, free: frames.free() };
+        let range = frames.allocate(Memory::SIZE).ok_or(refused)?;
+        let start = core::ptr::with_exposed_provenance_mut(range.start as usize);
+        // SAFETY: just allocated: zeroed, of whole pages, mapped, and never given out again.
+        let memory = unsafe { Memory::new(start) };
+        let ticks = ticks_per_us(bios);
+        last_words::write(&mut disk::Disk::open(bios, drive)?, memory, build_id(), ticks);
+        Ok(())
+    })();
+    if let Err(error) = reason {
+        log::warn(format_args!("this log is not on the disk: {error}"));
+    }
+}
+
+/// How fast the time stamp counter runs; 0 if BIOS does not say.
+fn ticks_per_us(bios: &mut Bios) -> u64 {
+    const WAIT_US: u32 = 2000;
+    let before = log::time_stamp();
+    // SAFETY: waits, and writes to BIOS's own memory only.
+    let answer = unsafe { bios.call(0x15, call::Registers { eax: 0x8600, edx: WAIT_US, ..Default::default() }) };
+    let ticks = log::time_stamp().saturating_sub(before);
+    if answer.carry() { 0 } else { ticks / u64::from(WAIT_US) }
 }
 
 fn start(bios: &mut Bios, drive: u8) -> Result<Never, Error> {
@@ -61,7 +98,7 @@ fn start(bios: &mut Bios, drive: u8) -> Result<Never, Error> {
     let (kernel, len) = read_files(bios, drive, &mut frames, &mut command_line)?;
     let rsdp = acpi_root();
     // While there is a text screen.
-    tell::everywhere(Some(bios), log::Level::Warn);
+    tell::everywhere(Some(bios), 0, log::Level::Warn);
     let framebuffer = graphics::framebuffer(bios);
     // SAFETY: `check` succeeded; the loader's own pages are all writable, and it uses neither global pages nor process-context
     // identifiers.
@@ -113,7 +150,7 @@ fn read_files(
     let read = match volume.find(COMMAND_LINE).and_then(|file| volume.read(file, &mut text)) {
         Ok(read) => read,
         Err(DiskError::NoSuchFile) => {
-            log::info(format_args!("no {COMMAND_LINE}: the command line is empty"));
+            log::warn(format_args!("no {COMMAND_LINE}: the command line is empty"));
             0
         }
         Err(error) => {
@@ -145,13 +182,13 @@ fn acpi_root() -> Option<u64> {
 
 extern "C" fn exception(frame: &Frame) -> ! {
     log::error(format_args!("the loader failed: {frame}"));
-    tell::everywhere(None, log::Level::Info);
+    tell::everywhere(None, 0, log::Level::Info);
     exit(Reason::Crash)
 }
 
 #[panic_handler]
 fn panic(info: &PanicInfo<'_>) -> ! {
     log::error(format_args!("the loader failed: {info}"));
-    tell::everywhere(None, log::Level::Info);
+    tell::everywhere(None, 0, log::Level::Info);
     exit(Reason::Crash)
 }

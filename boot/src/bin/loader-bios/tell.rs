@@ -5,11 +5,11 @@ use boot::log::{self, Level};
 use boot::machine::serial::Serial;
 use core::fmt::Write;
 
-/// Shows lines of at least this level; without BIOS on the serial port alone.
-pub(crate) fn everywhere(bios: Option<&mut Bios>, level: Level) {
+/// Shows lines of at least this level, from a mark on; without BIOS on the serial port alone.
+pub(crate) fn everywhere(bios: Option<&mut Bios>, from: usize, level: Level) {
     let mut serial = Serial::new();
     let mut bios = bios;
-    log::for_each_line(level, |line| {
+    log::for_each_line(from, level, |line| {
         let _ = serial.write_str("boot: ");
         if let Some(bios) = &mut bios {
             "boot: ".bytes().for_each(|byte| show(bios, byte));

@@ -113,7 +113,7 @@ fn log_machine(info: &StartInfo<'_>, map: &MemoryMap) {
 /// Prints the log's lines of at least this level.
 fn tell(level: log::Level) {
     let mut serial = Serial::new();
-    log::for_each_line(level, |line| {
+    log::for_each_line(0, level, |line| {
         let _ = serial.write_str("boot: ");
         line.for_each(|byte| serial.write_byte(byte));
         serial.write_byte(b'\n');

@@ -40,7 +40,7 @@ pub(crate) fn read_command_line(buffer: &mut [u8]) -> &[u8] {
     let read = match open(COMMAND_LINE) {
         Ok(Some(mut file)) => file.read(buffer),
         Ok(None) => {
-            log::info(format_args!("no {COMMAND_LINE}: the command line is empty"));
+            log::warn(format_args!("no {COMMAND_LINE}: the command line is empty"));
             Ok(0)
         }
         Err(error) => Err(error),

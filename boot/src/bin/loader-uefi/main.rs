@@ -9,6 +9,7 @@
 
 mod files;
 mod graphics;
+mod medium;
 mod memory;
 mod tell;
 
@@ -44,7 +45,11 @@ unsafe extern "efiapi" fn _start(image: Handle, table: *const c_void) -> Status 
         Err(error) => error,
     };
     log::error(format_args!("{error}; {}", error.advice()));
-    tell::everywhere(log::Level::Info);
+    tell::everywhere(0, log::Level::Info);
+    // The disk may fail, or hang: so it comes after the rest.
+    let mark = log::mark();
+    medium::write_last_words();
+    tell::everywhere(mark, log::Level::Info);
     if cpu::is_virtual() {
         exit(Reason::Error);
     }
@@ -54,7 +59,7 @@ unsafe extern "efiapi" fn _start(image: Handle, table: *const c_void) -> Status 
 
 fn start() -> Result<Never, Error> {
     log::info(format_args!("blockconsole loader {}, UEFI", env!("CARGO_PKG_VERSION")));
-    tell::on_screen(log::Level::Info);
+    tell::on_screen(0, log::Level::Info);
     let revision = system::uefi_revision();
     let (vendor, version) = (system::firmware_vendor(), system::firmware_revision());
     log::info(format_args!("firmware {vendor} {version:#x}, UEFI {revision}"));
@@ -84,7 +89,7 @@ fn start() -> Result<Never, Error> {
     let loaded = load(job, &mut frames, &map)?;
     // SAFETY: `check` found four levels of tables, and firmware maps memory at its own address.
     let bridge_table = unsafe { bridge::build(&mut frames, &loaded)? };
-    tell::everywhere(log::Level::Warn);
+    tell::everywhere(0, log::Level::Warn);
     log::info(format_args!("leaving firmware, starting the kernel"));
 
     // SAFETY: nothing of firmware is used from here on, but the memory that it left us.
@@ -116,6 +121,6 @@ fn acpi_root() -> Option<u64> {
 #[panic_handler]
 fn panic(info: &PanicInfo<'_>) -> ! {
     log::error(format_args!("the loader failed: {info}"));
-    tell::everywhere(log::Level::Info);
+    tell::everywhere(0, log::Level::Info);
     exit(Reason::Crash)
 }

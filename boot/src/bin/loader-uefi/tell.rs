@@ -5,26 +5,26 @@ use boot::machine::serial::Serial;
 use core::fmt::Write;
 use uefi::system;
 
-/// Shows lines of at least this level on firmware's console, and on the first serial port, which may be part of it.
-pub(crate) fn everywhere(level: Level) {
-    on_screen(level);
+/// Shows lines of at least this level, from a mark on: on firmware's console, and on the first serial port, which may be part of it.
+pub(crate) fn everywhere(from: usize, level: Level) {
+    on_screen(from, level);
     let mut serial = Serial::new();
-    log::for_each_line(level, |line| {
+    log::for_each_line(from, level, |line| {
         let _ = serial.write_str("boot: ");
         line.for_each(|byte| serial.write_byte(byte));
         serial.write_byte(b'\n');
     });
 }
 
-/// Shows lines of at least this level on firmware's console, as long as there is one.
-pub(crate) fn on_screen(level: Level) {
+/// Shows lines of at least this level, from a mark on, on firmware's console, as long as there is one.
+pub(crate) fn on_screen(from: usize, level: Level) {
     let console = uefi::table::system_table_raw();
     // SAFETY: the pointer was set to firmware's table, which stays; `exit_boot_services` clears the fields in question.
     let gone = console.is_none_or(|table| unsafe { table.as_ref() }.stdout.is_null());
     if gone {
         return;
     }
-    log::for_each_line(level, |line| {
+    log::for_each_line(from, level, |line| {
         system::with_stdout(|console| {
             let _ = console.write_str("boot: ");
             for byte in &mut *line {
