@@ -227,6 +227,9 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>, const N: usize> Console<'_, B, N> {
         if let Some(buffer) = side.buffer {
             self.pool.put(buffer);
         }
+        if result.is_ok() {
+            self.failures = 0;
+        }
         let stage = match (result, by) {
             (Ok(()), Eraser::Blocks { until, .. }) if side.end < until => {
                 Stage::Erasing { from: side.end, by: Eraser::Blocks { until, failed: 0 } }
@@ -243,8 +246,12 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>, const N: usize> Console<'_, B, N> {
             (Err(_), Eraser::Blocks { until, failed }) if failed < ERASE_TRIES => {
                 Stage::Erasing { from: side.start, by: Eraser::Blocks { until, failed: failed + 1 } }
             }
-            // A block that cannot be written keeps what it held; text will go around it.
-            (Err(_), Eraser::Blocks { until, .. }) => {
+            // A block that cannot be written keeps what it held; text will go around it. Many of them in a row are not a
+            // bad place on a disk, but a bad disk.
+            (Err(error), Eraser::Blocks { until, .. }) => {
+                if !self.count_failure(error) {
+                    return;
+                }
                 let by = if side.end < until { Eraser::Blocks { until, failed: 0 } } else { Eraser::Writes };
                 Stage::Erasing { from: side.end, by }
             }
