@@ -7,8 +7,8 @@ use block::Access;
 
 use crate::bytes::{Text, array, le8, le16, le32, le64};
 use crate::spec::identify::{
-    BlockFormat, Controller, DPS_TYPE, Descriptor, NSATTR_WRITE_PROTECTED, Namespace, ONCS_WRITE_ZEROES, SGLS_SUPPORT,
-    VWC_PRESENT, command_set, controller_type, descriptor_type,
+    BlockFormat, Controller, DPS_TYPE, Descriptor, NMIC_SHARED, NSATTR_WRITE_PROTECTED, Namespace, ONCS_WRITE_ZEROES,
+    SGLS_SUPPORT, VWC_PRESENT, command_set, controller_type, descriptor_type,
 };
 use crate::spec::register::Capabilities;
 
@@ -48,6 +48,21 @@ pub struct ControllerInfo {
 }
 
 impl ControllerInfo {
+    /// A number for a namespace of this subsystem that several controllers may lead to; 0 if the subsystem has no name. Some
+    /// makers give all their disks the same name, so that model and serial number count as well, which a subsystem's
+    /// controllers have in common.
+    pub(crate) fn place_of(&self, namespace: u32) -> u64 {
+        // FNV-1a.
+        const OFFSET: u64 = 0xcbf2_9ce4_8422_2325;
+        const PRIME: u64 = 0x0000_0100_0000_01b3;
+        if self.subsystem.0.first() == Some(&0) {
+            return 0;
+        }
+        let names = self.subsystem.0.iter().chain(&self.model.0).chain(&self.serial.0);
+        let bytes = names.copied().chain(namespace.to_le_bytes());
+        bytes.fold(OFFSET, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(PRIME))
+    }
+
     /// Reads an Identify Controller data structure.
     ///
     /// # Errors
@@ -114,6 +129,9 @@ pub struct NamespaceNames {
     pub nguid: [u8; 16],
     /// UUID.
     pub uuid: [u8; 16],
+    /// A number made of the subsystem's names and the namespace's id, if other controllers of the subsystem may lead to it as
+    /// well: they know it by the same id (base 3.2.1.3). 0 = none do.
+    pub place: u64,
 }
 
 impl NamespaceNames {
@@ -126,6 +144,7 @@ impl NamespaceNames {
             eui64: first(self.eui64, other.eui64),
             nguid: first(self.nguid, other.nguid),
             uuid: first(self.uuid, other.uuid),
+            place: if self.place == 0 { other.place } else { self.place },
         }
     }
 
@@ -135,7 +154,10 @@ impl NamespaceNames {
         fn agree<const N: usize>(a: &[u8; N], b: &[u8; N]) -> bool {
             a == b && *a != [0; N]
         }
-        agree(&self.uuid, &other.uuid) || agree(&self.nguid, &other.nguid) || agree(&self.eui64, &other.eui64)
+        agree(&self.uuid, &other.uuid)
+            || agree(&self.nguid, &other.nguid)
+            || agree(&self.eui64, &other.eui64)
+            || self.place != 0 && self.place == other.place
     }
 }
 
@@ -184,7 +206,9 @@ pub struct NamespaceInfo {
     pub metadata_bytes: u16,
     /// Whether it takes writes.
     pub access: Access,
-    /// Its globally unique names.
+    /// Several controllers may lead to it.
+    pub is_shared: bool,
+    /// Its names.
     pub names: NamespaceNames,
 }
 
@@ -222,10 +246,12 @@ impl NamespaceInfo {
             block_count,
             metadata_bytes,
             access: Self::access(page, set, metadata_bytes),
+            is_shared: le8(page, offset_of!(Namespace, nmic)) & NMIC_SHARED != 0,
             names: NamespaceNames {
                 eui64: array(page, offset_of!(Namespace, eui64)),
                 nguid: array(page, offset_of!(Namespace, nguid)),
                 uuid: [0; 16],
+                place: 0,
             },
         })
     }
@@ -324,6 +350,24 @@ mod tests {
         let named = NamespaceNames { eui64: [7; 8], ..NamespaceNames::default() };
         assert!(named.is_same_medium(&named));
         assert!(!NamespaceNames::default().is_same_medium(&NamespaceNames::default()));
+    }
+
+    #[test]
+    fn a_place_in_a_subsystem_names_a_namespace() {
+        let mut page = [0; 4096];
+        page[0] = 1;
+        page[4..8].copy_from_slice(b"0001");
+        let unnamed = ControllerInfo::parse(&page, Capabilities(0)).unwrap();
+        assert_eq!(unnamed.place_of(1), 0, "a subsystem without a name");
+        page[768..772].copy_from_slice(b"nqn.");
+        let first = ControllerInfo::parse(&page, Capabilities(0)).unwrap();
+        page[78] = 1; // Another controller of it.
+        let second = ControllerInfo::parse(&page, Capabilities(0)).unwrap();
+        page[4] = b'1';
+        let other = ControllerInfo::parse(&page, Capabilities(0)).unwrap();
+        assert_eq!(first.place_of(1), second.place_of(1));
+        let places = [first.place_of(1), first.place_of(2), other.place_of(1), 0];
+        assert!((1..4).all(|after| !places[after..].contains(&places[after - 1])), "{places:?}");
     }
 
     #[test]

@@ -50,6 +50,8 @@ impl Member {
         let most = controller.max_transfer_bytes.map_or(io::MAX_BLOCKS, |bytes| {
             u32::try_from(bytes / u64::from(found.block_size)).unwrap_or(u32::MAX).min(io::MAX_BLOCKS)
         });
+        let place = if found.is_shared { controller.place_of(found.id) } else { 0 };
+        let names = NamespaceNames { place, ..described.names.or(&found.names) };
         let geometry = Geometry {
             block_size: found.block_size,
             block_count: found.block_count,
@@ -60,7 +62,7 @@ impl Member {
             access: found.access,
         };
         Ok(Self {
-            info: NamespaceInfo { names: described.names.or(&found.names), ..found },
+            info: NamespaceInfo { names, ..found },
             command_set: described.command_set,
             geometry,
             condition: Ok(()),

@@ -153,6 +153,8 @@ const _: () = assert!(offset_of!(Namespace, lbaf) == 128);
 
 /// In DPS: which type of protection information is on.
 pub const DPS_TYPE: u8 = 0b111;
+/// In NMIC: may be attached to several controllers.
+pub const NMIC_SHARED: u8 = 1;
 /// In NSATTR: the namespace is write protected.
 pub const NSATTR_WRITE_PROTECTED: u8 = 1;
 
