@@ -46,6 +46,9 @@ pub enum OnNmi {
     Report,
 }
 
+/// What words of the program's own begin with.
+const OWN: &str = "program.";
+
 /// Most words that are kept as not understood.
 const MAX_UNKNOWN: usize = 16;
 
@@ -78,6 +81,9 @@ pub struct CommandLine<'a> {
     pub acknowledge: bool,
     /// `serial=on|off`
     pub serial: bool,
+    /// `disk_patience_ms=N`: milliseconds that a disk may take to answer before its driver does something about it; the drivers'
+    /// own time-outs are meant to be right.
+    pub disk_patience_ms: Option<u64>,
     /// `nmi=crash|report`
     pub on_nmi: OnNmi,
     /// `hang_ms=N`: milliseconds without progress after which a program counts as hung; 0: never.
@@ -109,6 +115,7 @@ impl Default for CommandLine<'_> {
             pad_ms: 1000,
             acknowledge: false,
             serial: true,
+            disk_patience_ms: None,
             on_nmi: OnNmi::default(),
             hang_ms: 5000,
             watchdog: true,
@@ -136,6 +143,12 @@ impl<'a> CommandLine<'a> {
     /// `virtio_mmio.device=…`: the words with which virtual machines without PCI name their devices.
     pub fn mmio_devices(&self) -> impl Iterator<Item = &'a str> + use<'a> {
         self.text.split_ascii_whitespace().filter(|word| word.starts_with("virtio_mmio.device="))
+    }
+
+    /// `program.NAME=VALUE`: a word of the program's own, which the kernel takes no notice of.
+    pub fn own(&self, name: &str) -> Option<&'a str> {
+        let value = |word: &'a str| word.strip_prefix(OWN)?.strip_prefix(name)?.strip_prefix('=');
+        self.text.split_ascii_whitespace().filter_map(value).next_back()
     }
 
     /// Words that were not understood; at most 16 of them are kept.
@@ -166,11 +179,14 @@ impl<'a> CommandLine<'a> {
             "pad_ms" => self.pad_ms = value.parse().ok()?,
             "ack" => self.acknowledge = one_of(value, &[("serial", true), ("off", false)])?,
             "serial" => self.serial = switch(value)?,
+            "disk_patience_ms" => self.disk_patience_ms = Some(value.parse().ok().filter(|&ms| ms > 0)?),
             "nmi" => self.on_nmi = one_of(value, &[("crash", OnNmi::Crash), ("report", OnNmi::Report)])?,
             "hang_ms" => self.hang_ms = value.parse().ok()?,
             "watchdog" => self.watchdog = switch(value)?,
             "bcon.uuid" => self.console_uuid = Some(u32::from_str_radix(value, 16).ok()?),
             "bcon.extents" => self.extents = Some(value),
+            // Found by `own`.
+            _ if name.starts_with(OWN) => {}
             // Found by `mmio_devices`.
             "virtio_mmio.device" => drop(MmioPlace::parse(word)?),
             _ => return None,
@@ -250,7 +266,7 @@ mod tests {
         let line = CommandLine::parse(
             "app=lines:20000:120 crash=page-fault:250 crash.at=nvme.submit:3 crash.again=x crash.corrupt=on crash.with=sse crash.stack=off mark=x1 loglevel=trace \
              panic=halt pad_ms=50 ack=serial serial=off nmi=report hang_ms=0 watchdog=off bcon.uuid=c0ffee12 \
-             bcon.extents=vda:2048+4096",
+             bcon.extents=vda:2048+4096 disk_patience_ms=300",
         );
         assert_eq!(line.unknown(), &[""; 0]);
         assert_eq!(line.app, App::Lines { count: 20_000, length: 120 });
@@ -262,6 +278,7 @@ mod tests {
         assert_eq!((line.acknowledge, line.serial, line.watchdog), (true, false, false));
         assert_eq!((line.on_nmi, line.hang_ms), (OnNmi::Report, 0));
         assert_eq!((line.console_uuid, line.extents), (Some(0xC0FF_EE12), Some("vda:2048+4096")));
+        assert_eq!(line.disk_patience_ms, Some(300));
     }
 
     #[test]
@@ -295,6 +312,13 @@ mod tests {
         assert_eq!(line.unknown(), &[""; 0]);
         assert_eq!(line.mmio_devices().count(), 2);
         assert_eq!(CommandLine::parse("virtio_mmio.device=x").unknown().len(), 1);
+    }
+
+    #[test]
+    fn programs_have_words_of_their_own() {
+        let line = CommandLine::parse("program.size=1 program.size=2 program.sizes=3 size=4");
+        assert_eq!((line.own("size"), line.own("sizes"), line.own("siz")), (Some("2"), Some("3"), None));
+        assert_eq!(line.unknown(), &["size=4"]);
     }
 
     #[test]

@@ -11,6 +11,7 @@ use crate::arch::{clock, cpu};
 use crate::checkpoint;
 use crate::crash::stations::{BUFFERS, Station};
 use crate::devices::disk::{Disk, Name};
+use crate::devices::event::Reporter;
 use crate::devices::find::{Progress, Ready, Starting};
 use crate::devices::platform::Machine;
 use crate::{logger, scan, serial_log, tick};
@@ -47,12 +48,16 @@ pub struct Settings {
     pub extents: Option<ExplicitExtents<'static>>,
     /// Whether the serial port is told what is durable.
     pub acknowledge: bool,
+    /// Nanoseconds that a disk may take to answer, if not the drivers' own.
+    pub disk_patience_ns: Option<u64>,
 }
 
 /// The consoles, and the devices that they may yet come from.
 pub struct Consoles {
     starting: Vec<Starting>,
     running: Vec<Running>,
+    /// Disks without a console. They are shut down in the end, like the others.
+    others: Vec<Disk>,
     /// What is known to be reachable by several controllers.
     media: Vec<(Name, nvme::NamespaceNames)>,
     acknowledged: u64,
@@ -60,16 +65,25 @@ pub struct Consoles {
 
 /// A disk with consoles.
 struct Running {
+    name: Name,
     disk: Disk,
+    reporter: Reporter,
     consoles: Vec<DiskConsole>,
     /// Where each of them lies.
     places: Vec<Place>,
     station: &'static Station,
     was_ready: bool,
+    /// Consoles that stopped because the disk was dead, a bit each: they go on if it comes back.
+    stopped: u64,
 }
 
-static CONSOLES: Mutex<Consoles> =
-    Mutex::new(Consoles { starting: Vec::new(), running: Vec::new(), media: Vec::new(), acknowledged: 0 });
+static CONSOLES: Mutex<Consoles> = Mutex::new(Consoles {
+    starting: Vec::new(),
+    running: Vec::new(),
+    others: Vec::new(),
+    media: Vec::new(),
+    acknowledged: 0,
+});
 
 /// What all consoles are told; for the crash path too, which takes no lock.
 static SETTINGS: Once<Settings> = Once::new();
@@ -157,6 +171,22 @@ pub fn finish(sequence: u64) {
         .for_each(|console| console.finish(sequence));
 }
 
+/// Shuts down the controllers of all disks that want to be, when everything is durable and nothing is to follow: until
+/// `deadline_ns` at most. No console is pumped meanwhile, or ever again.
+pub fn shut_down(deadline_ns: u64) {
+    let mut consoles = CONSOLES.lock();
+    let Consoles { running, others, .. } = &mut *consoles;
+    loop {
+        let disks = running.iter_mut().map(|running| &mut running.disk).chain(&mut *others);
+        // Each of them is asked each time.
+        let is_busy = disks.fold(false, |is_busy, disk| !disk.shut_down() | is_busy);
+        if !is_busy || clock::now_ns() > deadline_ns {
+            return;
+        }
+        cpu::relax();
+    }
+}
+
 /// Lends each disk that has a console to `use_it`, with the first console's name and place: for programs that write to
 /// tiles of their own, which the log must be far away from. Nothing is logged to any disk meanwhile.
 ///
@@ -235,6 +265,7 @@ impl Consoles {
         let same = self.media.iter().find(|(_, other)| medium.is_some_and(|medium| medium.is_same_medium(other)));
         if let Some((other, _)) = same {
             info!("{name}: left alone, as it is the same medium as {other}");
+            self.others.push(disk);
             return;
         }
         self.media.extend(medium.map(|medium| (name, medium)));
@@ -252,6 +283,7 @@ impl Consoles {
             running.iter_mut().for_each(|running| running.pump(ring));
         });
         if places.is_empty() {
+            self.others.push(disk);
             return;
         }
         let mut consoles = Vec::new();
@@ -277,7 +309,9 @@ impl Consoles {
             consoles.push(Console::new(config, cell, buffers));
             taken.push(place);
         }
-        self.running.push(Running { disk, consoles, places: taken, station, was_ready: false });
+        let reporter = Reporter::new();
+        let places = taken;
+        self.running.push(Running { name, disk, reporter, consoles, places, station, was_ready: false, stopped: 0 });
     }
 }
 
@@ -293,10 +327,12 @@ impl Running {
         let is_ready = self.disk.state() == State::Ready;
         if is_ready && !self.was_ready {
             self.station.arm(&self.disk);
+            self.take_back();
         }
         self.was_ready = is_ready;
         let now = clock::now_ns();
-        for console in &mut self.consoles {
+        self.reporter.say(self.name.device(), &mut self.disk, now);
+        for (index, console) in self.consoles.iter_mut().enumerate() {
             let tile = console.position().map(|(tile, round, _)| (tile, round));
             console.pump(&mut self.disk, ring, now);
             match console.position().map(|(tile, round, _)| (tile, round)) {
@@ -307,8 +343,27 @@ impl Running {
             while let Some(event) = console.event() {
                 match event {
                     console::Event::NowLogging { .. } => info!("{event}"),
-                    console::Event::NoLongerLogging { .. } => warn!("{event}"),
+                    console::Event::NoLongerLogging { reason, .. } => {
+                        warn!("{event}");
+                        let is_dead = matches!(reason, console::Reason::Dead(_));
+                        self.stopped |= u64::from(is_dead) << (index % 64);
+                    }
                 }
+            }
+        }
+    }
+
+    /// The disk is ready, perhaps again after it had been dead: then its consoles get their buffers back, and go on.
+    fn take_back(&mut self) {
+        while let Some((tag, buffer)) = self.disk.reclaim() {
+            if let Some(console) = self.consoles.get_mut(usize::from(console::owner(tag))) {
+                console.add_buffer(buffer);
+            }
+        }
+        let stopped = core::mem::take(&mut self.stopped);
+        for (index, console) in self.consoles.iter_mut().enumerate() {
+            if stopped >> (index % 64) & 1 != 0 {
+                console.reattach();
             }
         }
     }

@@ -37,6 +37,8 @@ const IDLE_SERIAL_NS: u64 = 5_000_000;
 const SETTLE_NS: u64 = 5_000_000_000;
 /// How long the last lines may take to become durable at the end of a run.
 const FINISH_NS: u64 = 30_000_000_000;
+/// How long controllers may take to shut down. Most need a few milliseconds.
+const SHUT_DOWN_NS: u64 = 10_000_000_000;
 
 impl Kernel {
     pub(crate) fn new(
@@ -88,6 +90,7 @@ impl Kernel {
             uuid: words.console_uuid,
             extents,
             acknowledge: words.acknowledge,
+            disk_patience_ns: words.disk_patience_ms.map(|ms| ms.saturating_mul(1_000_000)),
         }
     }
 
@@ -161,6 +164,7 @@ impl Kernel {
         }
         tick::stop();
         screen::finish();
+        consoles::shut_down(clock::now_ns().saturating_add(SHUT_DOWN_NS));
         serial_log::say(format_args!("blockconsole: finished"));
         exit::end(Ending::Finished, Action::Exit)
     }

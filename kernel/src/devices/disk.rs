@@ -1,5 +1,6 @@
 //! A disk of any kind, by its driver or its crash port.
 
+use super::event::Event;
 use super::platform::{Machine, MappedRegisters, PortRegisters};
 use super::rehearsal::Rehearsal;
 use crate::checkpoint;
@@ -122,11 +123,37 @@ impl Disk {
     }
 
     /// What happened to it that is worth a line in the log.
-    pub fn next_event(&mut self) -> Option<nvme::Event> {
+    pub fn next_event(&mut self) -> Option<Event> {
         match &mut self.way {
-            Way::Nvme(disk) => disk.next_event(),
-            Way::NvmeCrash(port) => port.next_event(),
-            Way::Virtio(_) | Way::VirtioCrash(_) | Way::Rehearsal(_) => None,
+            Way::Nvme(disk) => disk.next_event().map(Event::Nvme),
+            Way::NvmeCrash(port) => port.next_event().map(Event::Nvme),
+            Way::Virtio(disk) => disk.next_event().map(Event::Virtio),
+            Way::VirtioCrash(port) => port.next_event().map(Event::Virtio),
+            Way::Rehearsal(_) => None,
+        }
+    }
+
+    /// A buffer that a request was given up without, and the request's tag, now that the disk has come back.
+    pub fn reclaim(&mut self) -> Option<(Tag, DmaBuffer)> {
+        match &mut self.way {
+            Way::Virtio(disk) => disk.reclaim(),
+            Way::Nvme(_) | Way::NvmeCrash(_) | Way::VirtioCrash(_) | Way::Rehearsal(_) => None,
+        }
+    }
+
+    /// Shuts the disk's controller down, if it is of a kind that wants to be: to be called until it returns `true`. Whatever is in
+    /// flight is lost sight of, and the disk is of no use from then on.
+    pub fn shut_down(&mut self) -> bool {
+        let Way::Nvme(disk) = &mut self.way else { return true };
+        let _ = disk.poll();
+        match disk.state() {
+            State::Dead(_) => true,
+            State::Ready => {
+                // It refuses while anything is in flight.
+                let _ = disk.shut_down();
+                false
+            }
+            State::Recovering => false,
         }
     }
 }
@@ -210,6 +237,13 @@ impl Name {
         }
     }
 
+    /// The name of what is reset together with this disk: of the controller of an NVMe namespace, and else the disk's own.
+    pub fn device(&self) -> &str {
+        let name = self.as_str();
+        let is_namespace = name.starts_with("nvme");
+        name.rsplit_once('n').filter(|_| is_namespace).map_or(name, |(controller, _)| controller)
+    }
+
     /// The name as text.
     pub fn as_str(&self) -> &str {
         self.bytes.get(..self.len).and_then(|bytes| core::str::from_utf8(bytes).ok()).unwrap_or("?")
@@ -252,6 +286,8 @@ mod tests {
         assert_eq!(Name::virtio(26).as_str(), "vdaa");
         assert_eq!(Name::virtio(27).as_str(), "vdab");
         assert_eq!(Name::virtio(52).as_str(), "vdba");
+        assert_eq!(Name::nvme(11, 2).device(), "nvme11");
+        assert_eq!(Name::virtio(13).device(), "vdn");
     }
 
     #[test]

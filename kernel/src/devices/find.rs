@@ -1,13 +1,15 @@
 //! Finds disks: NVMe controllers and virtio disks, with or without PCI.
 
 use super::disk::{Disk, Name, VirtioTransport};
+use super::event::Event;
 use super::platform::{Machine, PortRegisters};
+use crate::consoles;
 use crate::crash::early::{self, Early};
 use crate::crash::stations::{self, Station};
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 use block::{BlockDevice, State};
-use log::{info, warn};
+use log::{log, warn};
 use pci::{ConfigSpace, Function};
 use platform::Platform;
 use virtio_blk::transport::{AnyTransport, Mmio, MmioPlace};
@@ -102,8 +104,8 @@ impl Starting {
 }
 
 fn log_events(number: usize, controller: &mut nvme::Controller<Machine>) {
-    while let Some(event) = controller.next_event() {
-        info!("nvme{number}: {event}");
+    while let Some(event) = controller.next_event().map(Event::Nvme) {
+        log!(event.level(), "nvme{number}: {event}");
     }
 }
 
@@ -151,7 +153,7 @@ fn next(number: &mut usize) -> usize {
 }
 
 fn start_nvme<C: ConfigSpace + ?Sized>(function: &Function<'_, C>, numbers: &mut Numbers) -> Option<Starting> {
-    match nvme::attach(Machine, function, nvme::Config::default()) {
+    match nvme::attach(Machine, function, nvme_config()) {
         Ok(controller) => {
             let number = next(&mut numbers.nvme);
             let early = early::watch_nvme(number, controller.crash_controller());
@@ -162,6 +164,31 @@ fn start_nvme<C: ConfigSpace + ?Sized>(function: &Function<'_, C>, numbers: &mut
             None
         }
     }
+}
+
+/// The driver's defaults, but for what the command line says.
+fn nvme_config() -> nvme::Config {
+    let mut config = nvme::Config::default();
+    if let Some(patience_ns) = patience_ns() {
+        config.timeouts.progress_ns = patience_ns;
+        config.timeouts.command_ns = patience_ns.saturating_mul(3);
+        config.timeouts.abort_ns = config.timeouts.abort_ns.min(patience_ns);
+    }
+    config
+}
+
+fn virtio_timeouts() -> virtio_blk::Timeouts {
+    let defaults = virtio_blk::Timeouts::DEFAULT;
+    patience_ns().map_or(defaults, |request_ns| virtio_blk::Timeouts {
+        request_ns,
+        patience_ns: request_ns.saturating_mul(2),
+        ..defaults
+    })
+}
+
+/// How long a disk may take to answer, where the command line says so.
+fn patience_ns() -> Option<u64> {
+    consoles::settings().and_then(|settings| settings.disk_patience_ns)
 }
 
 fn start_virtio<C: ConfigSpace + ?Sized>(function: &Function<'_, C>, numbers: &mut Numbers) -> Option<Starting> {
@@ -184,10 +211,11 @@ fn start_virtio<C: ConfigSpace + ?Sized>(function: &Function<'_, C>, numbers: &m
 }
 
 fn watch_virtio(
-    disk: virtio_blk::Disk<Machine, VirtioTransport>,
+    mut disk: virtio_blk::Disk<Machine, VirtioTransport>,
     port: virtio_blk::CrashPort<Machine, VirtioTransport>,
     numbers: &mut Numbers,
 ) -> Option<Starting> {
+    disk.set_timeouts(virtio_timeouts());
     let number = next(&mut numbers.virtio);
     let name = Name::virtio(number);
     let Some(station) = stations::open(name, Controller::Virtio(number), Disk::virtio_crash(port)) else {
