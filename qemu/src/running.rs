@@ -9,6 +9,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, bail};
+use serde_json::json;
 
 use crate::arguments::{Files, arguments, device_id, shell_line};
 use crate::tools::{Tool, require};
@@ -165,6 +166,16 @@ impl Running {
     pub fn release_write(&mut self, disk: usize) -> Result<()> {
         let path = self.block_device(disk)?;
         self.qmp.disk_command(&path, "resume held")
+    }
+
+    /// Changes how many writes a second a disk takes that was given a limit; 0 lifts it.
+    ///
+    /// # Errors
+    /// When there is no such disk, or it has no limit.
+    pub fn limit_writes(&mut self, disk: usize, per_second: u32) -> Result<()> {
+        let limits = json!({ "iops-write": per_second });
+        let path = format!("/objects/{}-limit", device_id(disk));
+        self.qmp.execute("qom-set", json!({ "path": path, "property": "limits", "value": limits })).map(drop)
     }
 
     fn block_device(&self, number: usize) -> Result<String> {

@@ -10,4 +10,4 @@ pub mod oracle;
 pub mod recipe;
 mod scene;
 
-pub use scene::{Scene, bcon_lines, random_word, run};
+pub use scene::{Scene, bcon_lines, damaged_bcon_lines, random_word, run};

@@ -119,3 +119,45 @@ fn several_namespaces_and_what_must_not_be_written_stays_as_it_is() {
     let lines = bcon_lines(&scene.path("plain"));
     assert!(lines.iter().any(|line| line.contains("zoned namespace")), "the reason is not in the log");
 }
+
+#[test]
+fn a_medium_that_two_controllers_lead_to_is_one_console() {
+    let scene = Scene::new();
+    let mut content = vec![0; 8 << 20];
+    make_console(&mut content, 0x77);
+    fs::write(scene.path("shared"), content).unwrap();
+    let run = |words: &str, outcome| {
+        let mut guest = scene.guest(words);
+        let mut add = |option: &str, value: String| guest.arguments.extend([option.into(), value.into()]);
+        add("-device", "nvme-subsys,id=subsystem,nqn=test".to_owned());
+        for controller in ["first", "second"] {
+            add("-device", format!("nvme,id={controller},serial=one,subsys=subsystem"));
+        }
+        let path = scene.path("shared");
+        add("-blockdev", format!("driver=raw,node-name=medium,file.driver=file,file.filename={}", path.display()));
+        add("-device", "nvme-ns,bus=first,drive=medium,nsid=1,shared=on".to_owned());
+        tests::run(guest, outcome)
+    };
+    run(&format!("app=lines:{LINES} serial=off"), Outcome::Finished);
+    run("crash=panic", Outcome::Crashed { durable_everywhere: true });
+    let lines = bcon_lines(&scene.path("shared"));
+    assert_eq!(numbered(&lines), LINES);
+    assert!(crash_record(&lines).unwrap().is_some());
+    let alone = lines.iter().filter(|line| line.contains("left alone, as it is the same medium as nvme0n1"));
+    assert_eq!(alone.count(), 2, "once in each boot: {lines:#?}");
+}
+
+#[test]
+fn a_controller_is_shut_down_at_the_end_of_a_run() {
+    for (words, outcome, shut_down) in [
+        ("app=lines:100 serial=off", Outcome::Finished, true),
+        ("crash=panic", Outcome::Crashed { durable_everywhere: true }, false),
+    ] {
+        let scene = Scene::with_consoles(&[Kind::Nvme]);
+        let mut guest = scene.guest(words);
+        guest.arguments.extend(["-trace", "pci_nvme_mmio_shutdown_set"].map(Into::into));
+        let report = tests::run(guest, outcome);
+        // What QEMU itself saw.
+        assert_eq!(report.messages.contains("pci_nvme_mmio_shutdown_set"), shut_down, "{report}");
+    }
+}
