@@ -3,6 +3,7 @@
 //! Only ratios mean anything: machines differ, and so does one machine from minute to minute. So both guests run by turns on
 //! images of their own in the same folder, and what is shown is the median of the ratios of each turn.
 
+mod budgets;
 mod figure;
 mod initramfs;
 mod peer;
@@ -13,6 +14,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
+use budgets::Budget;
 use clap::Args;
 use figure::Figure;
 use peer::Peer;
@@ -71,8 +73,12 @@ pub(crate) fn bench(options: &BenchOptions) -> Result<()> {
         }
     }
     print(&comparisons);
+    let mut budgets = budgets::of_guests(&comparisons);
+    budgets.push(budgets::of_program(&Programs::build(true)?.kernel, &folder)?);
+    budgets::print(&budgets);
     if let Some(path) = &options.json {
-        fs::write(path, to_json(&comparisons)?).with_context(|| format!("cannot write {}", path.display()))?;
+        fs::write(path, to_json(&comparisons, &budgets)?)
+            .with_context(|| format!("cannot write {}", path.display()))?;
     }
     Ok(())
 }
@@ -187,7 +193,7 @@ fn print(comparisons: &[Comparison]) {
     println!("us: of the median operation. ratio: how many times as fast as Linux, the median of all turns.");
 }
 
-fn to_json(comparisons: &[Comparison]) -> Result<String> {
+fn to_json(comparisons: &[Comparison], budgets: &[Budget]) -> Result<String> {
     let figures: Vec<_> = comparisons
         .iter()
         .map(|comparison| {
@@ -204,5 +210,12 @@ fn to_json(comparisons: &[Comparison]) -> Result<String> {
             })
         })
         .collect();
-    Ok(serde_json::to_string_pretty(&figures)?)
+    let budgets: Vec<_> = budgets
+        .iter()
+        .map(|budget| {
+            let bound = if budget.is_least { "at_least" } else { "at_most" };
+            json!({ "what": budget.what, "measured": budget.measured, bound: budget.limit, "kept": budget.is_kept() })
+        })
+        .collect();
+    Ok(serde_json::to_string_pretty(&json!({ "figures": figures, "budgets": budgets }))?)
 }

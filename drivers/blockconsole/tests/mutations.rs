@@ -74,7 +74,7 @@ const MUTATIONS: [Mutation; 32] = [
         "flush-covers-what-completes-later",
         "console/flush.rs",
         "self.flushed(flush.covers);",
-        "let covers = self.completed().max(flush.covers); self.flushed(covers);",
+        "let now = self.completed_point(); self.flushed(Covers { records: now.complete, time_ns: now.time_ns });",
         "power_cuts",
     ),
     mutation(
