@@ -1,4 +1,4 @@
-//! A crash record as text for QR codes: for machines without a serial port or a writable disk.
+//! A crash record as text for QR codes, where there is no serial port and no disk.
 //!
 //! ```text
 //!  record ──► model: packed to a third or less ──► pieces, each with a header ──► Base45 ──► one QR code each
