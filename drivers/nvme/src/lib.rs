@@ -59,6 +59,6 @@ pub use controller::Controller;
 pub use crash::{CrashController, CrashPort};
 pub use event::{Cause, CommandName, Event, Failure, ResetReason};
 pub use identify::{ControllerInfo, NamespaceInfo, NamespaceNames};
-pub use log_page::{Health, Log, LogKind, LoggedError, MAX_ERRORS};
+pub use log_page::{Health, Log, LogKind, LoggedError, MAX_ERRORS, SelfTest, SelfTestResult};
 pub use namespace::Namespace;
 pub use status::Status;

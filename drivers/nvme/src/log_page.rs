@@ -14,6 +14,8 @@ pub enum LogKind {
     Health,
     /// Its latest errors.
     Errors,
+    /// Its self-test under way, and the last one.
+    SelfTest,
 }
 
 impl LogKind {
@@ -25,6 +27,7 @@ impl LogKind {
                 let wanted = if error_entries < MAX_ERRORS as u16 { error_entries } else { MAX_ERRORS as u16 };
                 (id::ERRORS, wanted as u32 * size_of::<ErrorEntry>() as u32)
             }
+            Self::SelfTest => (id::SELF_TEST, size_of::<layout::SelfTest>() as u32),
         }
     }
 }
@@ -40,12 +43,15 @@ pub enum Log {
     Health(Health),
     /// The latest errors, newest first; `None` where there is none.
     Errors([Option<LoggedError>; MAX_ERRORS]),
+    /// Self-tests.
+    SelfTest(SelfTest),
 }
 
 impl Log {
     pub(crate) fn parse(kind: LogKind, page: &[u8]) -> Self {
         match kind {
             LogKind::Health => Self::Health(Health::parse(page)),
+            LogKind::SelfTest => Self::SelfTest(SelfTest::parse(page)),
             LogKind::Errors => {
                 Self::Errors(core::array::from_fn(|index| LoggedError::parse(page, index * size_of::<ErrorEntry>())))
             }
@@ -173,6 +179,58 @@ impl fmt::Display for LoggedError {
     }
 }
 
+/// What a controller says of its self-tests (base 5.16.1.7).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SelfTest {
+    /// One is under way, and this many percent of it are done.
+    pub running: Option<u8>,
+    /// How the last one ended, and after how many hours of power.
+    pub last: Option<(SelfTestResult, u64)>,
+}
+
+impl SelfTest {
+    fn parse(page: &[u8]) -> Self {
+        let is_running = le8(page, offset_of!(layout::SelfTest, operation)) & 0xF != 0;
+        let result = le8(page, offset_of!(layout::SelfTest, status)) & 0xF;
+        Self {
+            running: is_running.then(|| le8(page, offset_of!(layout::SelfTest, completion)) & 0x7F),
+            last: (result != SelfTestResult::UNUSED)
+                .then(|| (SelfTestResult(result), le64(page, offset_of!(layout::SelfTest, power_on_hours)))),
+        }
+    }
+}
+
+/// How a self-test ended: the low half of its status.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SelfTestResult(pub u8);
+
+impl SelfTestResult {
+    /// The entry is not in use.
+    const UNUSED: u8 = 0xF;
+
+    /// Whether the device failed, and not just the test was ended.
+    pub const fn is_failure(self) -> bool {
+        matches!(self.0, 5..=7)
+    }
+
+    /// In words.
+    pub const fn words(self) -> &'static str {
+        match self.0 {
+            0 => "passed",
+            1 => "aborted by a command",
+            2 => "aborted by a reset",
+            3 => "aborted as the namespace was removed",
+            4 => "aborted by a format",
+            5 => "a fatal error ended it",
+            6 => "failed, in a segment that is not known",
+            7 => "failed",
+            8 => "aborted for an unknown reason",
+            9 => "aborted by a sanitize operation",
+            _ => "reserved result",
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -207,6 +265,18 @@ mod tests {
             "error 9: media error: write fault (2/80h); block 77 of namespace 0, queue 0, command 0x0"
         );
         assert!(errors[1..].iter().all(Option::is_none));
+    }
+
+    #[test]
+    fn self_tests_are_read() {
+        let mut page = std::vec![0; 564];
+        page[4] = 0x1F;
+        assert_eq!(Log::parse(LogKind::SelfTest, &page), Log::SelfTest(SelfTest { running: None, last: None }));
+        (page[0], page[1], page[4]) = (1, 40, 0x27);
+        page[8..16].copy_from_slice(&77u64.to_le_bytes());
+        let Log::SelfTest(test) = Log::parse(LogKind::SelfTest, &page) else { panic!() };
+        assert_eq!(test, SelfTest { running: Some(40), last: Some((SelfTestResult(7), 77)) });
+        assert!(SelfTestResult(7).is_failure() && !SelfTestResult(1).is_failure());
     }
 
     #[test]

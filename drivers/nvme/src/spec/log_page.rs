@@ -8,6 +8,8 @@ pub mod id {
     pub const ERRORS: u32 = 0x01;
     /// SMART / Health Information (base 5.16.1.3).
     pub const HEALTH: u32 = 0x02;
+    /// Device Self-test (base 5.16.1.7).
+    pub const SELF_TEST: u32 = 0x06;
 }
 
 /// SMART / Health Information log page (base 5.16.1.3). Fields that are not aligned, and those of 16 bytes,
@@ -94,3 +96,24 @@ pub struct ErrorEntry {
 const _: () = assert!(size_of::<ErrorEntry>() == 64);
 const _: () = assert!(offset_of!(ErrorEntry, lba) == 16);
 const _: () = assert!(offset_of!(ErrorEntry, nsid) == 24);
+
+/// The beginning of the Device Self-test log page: what is under way, and the newest of 20 results.
+#[repr(C)]
+pub struct SelfTest {
+    /// The test under way in the low half; 0 = none.
+    pub operation: u8,
+    /// Percent of it that are done, in the lower seven bits.
+    pub completion: u8,
+    _2: [u8; 2],
+    /// Of the newest result: how it ended in the low half, which test it was in the high one.
+    pub status: u8,
+    /// Segment that failed.
+    pub segment: u8,
+    /// Which of the following fields hold something.
+    pub valid: u8,
+    _7: u8,
+    /// Hours of power when it ended.
+    pub power_on_hours: u64,
+}
+
+const _: () = assert!(size_of::<SelfTest>() == 16 && offset_of!(SelfTest, power_on_hours) == 8);
