@@ -22,6 +22,7 @@ mod scan;
 pub mod screen;
 pub mod serial_log;
 pub mod start;
+pub mod survey;
 pub mod tick;
 
 pub use handle::Kernel;

@@ -5,15 +5,18 @@
 mod diag;
 
 use kernel::command_line::App;
-use kernel::{Kernel, Start};
+use kernel::{Kernel, Start, survey};
 
 kernel::program!(main);
 
 fn main(start: Start) -> ! {
     let mut kernel = start.bring_up();
+    if kernel.words.app == App::Diag {
+        survey::enable();
+    }
     kernel.find_consoles();
     match kernel.words.app {
-        App::Diag => diag::describe(&kernel),
+        App::Diag => survey::run(&mut kernel),
         App::Lines { count, length } => diag::log_lines(&mut kernel, count, length),
         App::Idle => idle(&mut kernel),
     }

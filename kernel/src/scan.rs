@@ -3,6 +3,7 @@
 use crate::consoles::Settings;
 use crate::devices::disk::{Disk, Name};
 use crate::devices::platform::Machine;
+use crate::survey;
 use alloc::boxed::Box;
 use alloc::vec;
 use alloc::vec::Vec;
@@ -45,9 +46,9 @@ pub(crate) fn find_consoles(
     };
     let mut reader = reader(disk, buffer, idle);
     let mut places = Box::new(Places::new());
-    search(&mut reader, &mut vec![0; PIECE], &mut places, name, Some(settings), &mut |problem| {
-        warn!("{name}: {problem}")
-    });
+    let mut scratch = vec![0; PIECE];
+    survey::look_at(name, &mut reader, &mut scratch, &mut places);
+    search(&mut reader, &mut scratch, &mut places, name, Some(settings), &mut |problem| warn!("{name}: {problem}"));
     // `None` if the disk died with it.
     *BUFFER.lock() = reader.into_buffer();
     places.iter().filter_map(|found| Some((name.partition(found.partition), place(block_size, &found)?))).collect()

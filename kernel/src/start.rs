@@ -5,7 +5,7 @@ use crate::arch::{acpi, clock, cpu, descriptors, exit, rtc, stacks};
 use crate::command_line::CommandLine;
 use crate::memory::{self, FirmwareMemory, ring_area};
 use crate::previous::{Ended, Previous};
-use crate::{Kernel, crash, devices, image, loader_log, logger, screen, serial_log, tick};
+use crate::{Kernel, crash, devices, image, loader_log, logger, screen, serial_log, survey, tick};
 use blockconsole::ring::{RecordHeader, RingIdentity, succeed};
 use bootloader_api::BootInfo;
 use core::fmt;
@@ -109,9 +109,10 @@ fn report_previous(previous: Option<&Previous>) {
 }
 
 /// What the firmware's tables say: how to reach configuration space, how to switch off, and its byte code.
-fn find_firmware(boot_info: &BootInfo) -> (devices::pci::Config, &'static [u8]) {
+fn find_firmware(boot_info: &'static BootInfo) -> (devices::pci::Config, &'static [u8]) {
     static MEMORY: FirmwareMemory = FirmwareMemory;
     let root = boot_info.rsdp_addr.into_option().or_else(|| acpi::search_root_pointer(&MEMORY));
+    survey::note_firmware(boot_info, root);
     let tables = root.and_then(|root| acpi::Tables::find(&MEMORY, root));
     match &tables {
         Some(tables) => {

@@ -6,6 +6,7 @@ use super::platform::{Machine, PortRegisters};
 use crate::consoles;
 use crate::crash::early::{self, Early};
 use crate::crash::stations::{self, Station};
+use crate::survey;
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 use block::{BlockDevice, State};
@@ -77,9 +78,14 @@ impl Starting {
                 log_events(number, &mut controller);
                 match controller.state() {
                     State::Recovering => Progress::Going(Self::Nvme { number, controller, early }),
-                    State::Ready => Progress::Over(namespaces(number, &mut controller), early),
+                    State::Ready => {
+                        let ready = namespaces(number, &mut controller);
+                        survey::keep_controller(number, controller);
+                        Progress::Over(ready, early)
+                    }
                     State::Dead(error) => {
                         warn!("nvme{number}: does not start: {error}");
+                        survey::keep_controller(number, controller);
                         Progress::Over(Vec::new(), early)
                     }
                 }

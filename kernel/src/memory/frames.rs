@@ -91,6 +91,19 @@ impl Frames {
         self.take_exactly(range).then_some(start)
     }
 
+    /// The address of what is free `offset` bytes behind the start of all that is; `None` where that is not `len` bytes in one piece.
+    pub fn free_at(&self, offset: u64, len: u64) -> Option<u64> {
+        let mut offset = offset;
+        for region in self.regions.iter().filter(|region| !region.is_empty()) {
+            let size = region.end - region.start;
+            if offset < size {
+                return (len <= size - offset).then_some(region.start + offset);
+            }
+            offset -= size;
+        }
+        None
+    }
+
     /// Bytes that are free.
     pub fn free(&self) -> u64 {
         self.regions.iter().map(|region| region.end.saturating_sub(region.start)).sum()
@@ -157,6 +170,16 @@ mod tests {
         assert!(!frames.take_exactly(31 * MIB..33 * MIB), "beyond the region");
         assert!(!frames.take_exactly(2 * MIB + 1..3 * MIB), "not whole frames");
         assert_eq!(frames.free(), 30 * MIB);
+    }
+
+    #[test]
+    fn what_is_free_is_counted_through() {
+        let frames = frames(&[(MIB, 2 * MIB), (16 * MIB, 17 * MIB)]);
+        assert_eq!(frames.free_at(0, FRAME), Some(MIB));
+        assert_eq!(frames.free_at(MIB - FRAME, FRAME), Some(2 * MIB - FRAME));
+        assert_eq!(frames.free_at(MIB - FRAME, 2 * FRAME), None, "not in one piece");
+        assert_eq!(frames.free_at(MIB + FRAME, FRAME), Some(16 * MIB + FRAME));
+        assert_eq!(frames.free_at(2 * MIB, FRAME), None);
     }
 
     #[test]

@@ -15,6 +15,7 @@ pub mod paging;
 pub mod ring_area;
 
 use crate::arch::acpi;
+use crate::survey;
 use bootloader_api::BootInfo;
 use bootloader_api::info::MemoryRegionKind;
 use core::ptr::NonNull;
@@ -101,6 +102,50 @@ pub(crate) fn hold_locks() {
 /// Free memory now and at first, in bytes.
 pub fn usage() -> (u64, u64) {
     MEMORY.lock().as_ref().map_or((0, 0), |memory| (memory.frames.free(), memory.frames.total()))
+}
+
+/// Lends the free memory that begins `offset` bytes behind the start of all that is free to a test, with its physical address. Nobody
+/// gets memory meanwhile, and what it held is of no interest to anybody. `None` where nothing is free, or not in one piece.
+pub(crate) fn with_free<R>(offset: u64, len: u64, test: impl FnOnce(u64, &mut FreeMemory<'_>) -> R) -> Option<R> {
+    let memory = MEMORY.lock();
+    let address = memory.as_ref()?.frames.free_at(offset, len)?;
+    let start = mapped(address)?.cast::<u64>();
+    // SAFETY: free memory is nobody else's, and stays free while the lock is held; the boot loader mapped all of physical memory. Frames
+    // are aligned, and any bytes are valid words.
+    let words = unsafe { core::slice::from_raw_parts_mut(start.as_ptr(), usize::try_from(len / 8).ok()?) };
+    Some(test(address, &mut FreeMemory(words)))
+}
+
+/// Free memory, for a test.
+pub(crate) struct FreeMemory<'m>(&'m mut [u64]);
+
+impl survey::memory::Words for FreeMemory<'_> {
+    fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    fn write(&mut self, index: usize, value: u64) {
+        if let Some(word) = self.0.get_mut(index) {
+            // SAFETY: a reference is valid. Volatile, so that the write is made.
+            unsafe { core::ptr::from_mut(word).write_volatile(value) };
+        }
+    }
+
+    fn read(&self, index: usize) -> u64 {
+        // SAFETY: as for `write`.
+        self.0.get(index).map_or(0, |word| unsafe { core::ptr::from_ref(word).read_volatile() })
+    }
+
+    fn forget(&mut self) {
+        /// Bytes of a cache line; no processor has smaller ones.
+        const LINE: usize = 64;
+        for word in self.0.iter().step_by(LINE / 8) {
+            // SAFETY: every 64-bit processor has the instruction, which changes no memory.
+            unsafe { core::arch::x86_64::_mm_clflush(core::ptr::from_ref(word).cast()) };
+        }
+        // SAFETY: as above.
+        unsafe { core::arch::x86_64::_mm_mfence() };
+    }
 }
 
 /// Where the processor sees a physical address.

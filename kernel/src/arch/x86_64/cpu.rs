@@ -107,6 +107,30 @@ pub fn brand() -> Text<48> {
     Text(text)
 }
 
+/// The revision of the microcode; `None` where the maker is not known to tell.
+pub fn microcode(vendor: &str) -> Option<u64> {
+    /// IA32_BIOS_SIGN_ID (SDM vol. 4, 2.1), and AMD's patch level in its lower half (AMD vol. 2, A.4).
+    const SIGNATURE: u32 = 0x8B;
+    let mut register = x86_64::registers::model_specific::Msr::new(SIGNATURE);
+    match vendor {
+        "GenuineIntel" if is_virtual() => {
+            // SAFETY: all processors of this maker have the register, and reading it has no effect; hypervisors know that.
+            Some(unsafe { register.read() } >> 32)
+        }
+        "GenuineIntel" => {
+            // The processor fills it in when CPUID is used after a zero was written (SDM vol. 3, 10.11.7.1).
+            // SAFETY: as above; the write has no other effect.
+            unsafe { register.write(0) };
+            let _ = __cpuid(1);
+            // SAFETY: as above.
+            Some(unsafe { register.read() } >> 32)
+        }
+        // SAFETY: as above.
+        "AuthenticAMD" => Some(unsafe { register.read() } & 0xFFFF_FFFF),
+        _ => None,
+    }
+}
+
 /// The hypervisor's signature, such as `TCGTCGTCGTCG`; empty on a real machine.
 pub fn hypervisor() -> Text<12> {
     let mut text = [0; 12];
