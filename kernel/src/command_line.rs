@@ -59,7 +59,9 @@ pub struct CommandLine<'a> {
     pub app: App,
     /// `crash=KIND[:MS]`, `crash=panic-in-driver:POINT[:MS]`
     pub crash: Option<PlannedCrash<'a>>,
-    /// `crash.at=POINT[:N]`: the planned crash happens at the Nth passage of this step of a driver or of the console.
+    /// `crash.at=POINT[:N]`: the planned crash happens at the Nth passage of this step of a driver or of the console; with
+    /// `instruction` after N instructions of the program, with `start.instruction` after N since all devices have
+    /// been found, with `tick` in the next timer tick.
     pub crash_at: Option<(&'a str, u64)>,
     /// `crash.again=POINT[:N]`: the crash path panics at the Nth passage of this step.
     pub crash_again: Option<(&'a str, u64)>,

@@ -317,7 +317,9 @@ impl Consoles {
 
 impl Running {
     fn pump(&mut self, ring: &Ring<'_>) {
+        let mut answers = self.consoles.iter().all(|console| console.in_flight() == 0);
         while let Some(completion) = self.disk.poll() {
+            answers = true;
             let owner = usize::from(console::owner(completion.tag));
             if let Some(console) = self.consoles.get_mut(owner) {
                 // It is this console's: its index is its place in the list.
@@ -331,6 +333,7 @@ impl Running {
         }
         self.was_ready = is_ready;
         let now = clock::now_ns();
+        self.station.note_poll(now, answers);
         self.reporter.say(self.name.device(), &mut self.disk, now);
         for (index, console) in self.consoles.iter_mut().enumerate() {
             let tile = console.position().map(|(tile, round, _)| (tile, round));

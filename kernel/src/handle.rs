@@ -5,7 +5,7 @@ use crate::arch::{clock, cpu, exit};
 use crate::command_line::CommandLine;
 use crate::consoles::{self, Settings};
 use crate::crash::kit;
-use crate::crash::plan::Plan;
+use crate::crash::plan::{self, Plan};
 use crate::crash::rehearsal::{self, Rehearsed};
 use crate::devices::find::{self, Numbers};
 use crate::previous::{self, Previous};
@@ -63,6 +63,7 @@ impl Kernel {
         let mut starting = find::start_pci(&self.config, &mut numbers);
         starting.extend(find::start_mmio(self.words.mmio_devices(), self.firmware, &mut numbers));
         consoles::add(starting);
+        plan::devices_are_known();
         consoles::settle(clock::now_ns().saturating_add(SETTLE_NS));
         match rehearsal::rehearse() {
             failed @ Rehearsed::Failed(_) => warn!("rehearsal of the crash path: {failed}"),
@@ -150,6 +151,7 @@ impl Kernel {
         while self.plan.is_some_and(|plan| plan.is_to_come()) {
             self.wait();
         }
+        logger::tell_suppressed(u64::MAX);
         info!(target: previous::TARGET, "{}", previous::FINISHED);
         if let Some(ring) = logger::ring() {
             let (written, deadline) = (ring.written(), clock::now_ns().saturating_add(FINISH_NS));

@@ -1,9 +1,14 @@
 //! The `log` facade: records go into the ring, and never wait for anything.
+//!
+//! Lines that come faster than the disks take them would push out others that are not written yet. So as long as the ring is mostly full of
+//! such, each place in the source that logs gets so many lines a second and no more, and what it lost is counted and said.
 
 use crate::arch::clock;
 use crate::serial_log;
 use blockconsole::Level;
+use blockconsole::rate::{self, Admission, RateLimit};
 use blockconsole::ring::{RecordHeader, Ring};
+use core::sync::atomic::{AtomicBool, Ordering};
 use log::{LevelFilter, Log, Metadata, Record};
 use spin::Once;
 
@@ -11,6 +16,18 @@ struct RingLogger;
 
 static LOGGER: RingLogger = RingLogger;
 static RING: Once<Ring<'static>> = Once::new();
+
+/// Lines that a place may log at once when there are too many, and the time in nanoseconds after which it may log one more.
+static LIMIT: RateLimit = RateLimit::new(32, 10_000_000);
+/// How full the ring must be, in percent, with records that are not durable everywhere yet.
+const CROWDED: u64 = 70;
+/// How often that is looked at, in records, while it is not.
+const LOOK_EVERY: u64 = 16;
+static IS_CROWDED: AtomicBool = AtomicBool::new(false);
+/// Lines were suppressed that may not have been spoken of.
+static SUPPRESSED: AtomicBool = AtomicBool::new(false);
+/// Places that are spoken of at a time.
+const MOST_TOLD: usize = 16;
 
 /// Lets the facade write into this ring what is at least as grave as `level`. Only the first call counts.
 pub fn start(ring: Ring<'static>, level: LevelFilter) {
@@ -25,6 +42,53 @@ pub fn ring() -> Option<&'static Ring<'static>> {
     RING.get()
 }
 
+/// Finds out whether there are too many lines. Where nothing gets durable, there is nothing to be kept for a disk.
+fn look(ring: &Ring<'_>) -> bool {
+    let durable = ring.durable();
+    let is_crowded = durable != 0 && ring.percent_since(durable) >= CROWDED;
+    IS_CROWDED.store(is_crowded, Ordering::Relaxed);
+    is_crowded
+}
+
+/// Whether a line gets in.
+fn admit(ring: &Ring<'_>, record: &Record<'_>, time_ns: u64) -> bool {
+    if !IS_CROWDED.load(Ordering::Relaxed) || !look(ring) {
+        return true;
+    }
+    let site = rate::site(record.file_static().unwrap_or_default(), record.line().unwrap_or_default());
+    match LIMIT.admit(site, time_ns) {
+        Admission::Admit => true,
+        Admission::AdmitAfter(lines) => {
+            let header = RecordHeader { time_ns, cpu: 0, level: Level::Warn };
+            ring.write(header, record.target(), format_args!("*** {lines} lines from here were suppressed ***"));
+            true
+        }
+        Admission::Suppress => {
+            SUPPRESSED.store(true, Ordering::Relaxed);
+            false
+        }
+    }
+}
+
+/// Says how many lines were suppressed of places that have been quiet since, at this time of the kernel's clock: of all, if
+/// it is `u64::MAX`.
+pub(crate) fn tell_suppressed(now_ns: u64) {
+    let Some(ring) = RING.get() else { return };
+    if !SUPPRESSED.swap(false, Ordering::Relaxed) {
+        return;
+    }
+    // Those that are not quiet yet are looked at again.
+    SUPPRESSED.store(now_ns != u64::MAX, Ordering::Relaxed);
+    for _ in 0..MOST_TOLD {
+        let Some(overdue) = LIMIT.take_overdue(now_ns) else { return };
+        let header = RecordHeader { time_ns: clock::now_ns(), cpu: 0, level: Level::Warn };
+        // The site's lower bits are the line's number.
+        let (lines, number) = (overdue.lines, overdue.site & 0xF_FFFF);
+        let text = format_args!("*** {lines} lines were suppressed that line {number} of a source file logged ***");
+        ring.write(header, module_path!(), text);
+    }
+}
+
 impl Log for RingLogger {
     fn enabled(&self, _: &Metadata<'_>) -> bool {
         // The facade's own maximum level is the filter.
@@ -33,6 +97,10 @@ impl Log for RingLogger {
 
     fn log(&self, record: &Record<'_>) {
         let Some(ring) = RING.get() else { return };
+        let time_ns = clock::now_ns();
+        if !admit(ring, record, time_ns) {
+            return;
+        }
         let level = match record.level() {
             log::Level::Error => Level::Error,
             log::Level::Warn => Level::Warn,
@@ -40,7 +108,10 @@ impl Log for RingLogger {
             log::Level::Debug => Level::Debug,
             log::Level::Trace => Level::Trace,
         };
-        ring.write(RecordHeader { time_ns: clock::now_ns(), cpu: 0, level }, record.target(), *record.args());
+        let sequence = ring.write(RecordHeader { time_ns, cpu: 0, level }, record.target(), *record.args());
+        if sequence.is_multiple_of(LOOK_EVERY) {
+            look(ring);
+        }
         serial_log::on_record();
     }
 

@@ -116,6 +116,7 @@ pub fn on_interrupt(frame: &Frame) {
         WATCHDOG_DUE.store(now + WATCHDOG_PERIOD_NS, Ordering::Relaxed);
         watchdog::start(WATCHDOG_SECONDS);
     }
+    logger::tell_suppressed(now);
     consoles::pump_from_tick();
     serial_log::pump_for(SERIAL_NS);
     screen::pump_for(SCREEN_NS);

@@ -6,7 +6,7 @@ use std::hash::BuildHasher;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
-use bcon::crash;
+use bcon::crash::{self, record::Record};
 use bcon::lines::Lines;
 use bcon::log::Log;
 use bcon::target;
@@ -18,6 +18,8 @@ pub(crate) struct Captured {
     pub(crate) id: Option<u64>,
     /// What is wrong with the record, or that there is none.
     pub(crate) problem: Option<String>,
+    /// The whole record, taken apart.
+    pub(crate) record: Option<Record>,
     /// How often the mark was logged, by any boot.
     pub(crate) marks: usize,
     /// What was damaged in the log, in words.
@@ -80,6 +82,7 @@ fn read_console(console: &target::Console, word: &str) -> Result<Captured> {
             None => Some("no crash record".to_owned()),
             Some(crash) => crash.damage(),
         },
+        record: whole.map(|crash| Record::parse(&crash.lines)),
         marks,
         damages,
     })

@@ -1,6 +1,7 @@
 //! The project's commands: `cargo xtask help` lists them.
 #![forbid(unsafe_code)]
 
+mod anywhere;
 mod bench;
 mod capture;
 mod image;
@@ -21,6 +22,7 @@ enum Command {
     Run(run::RunOptions),
     Bench(bench::BenchOptions),
     Matrix(matrix::MatrixOptions),
+    Anywhere(anywhere::AnywhereOptions),
     Image(image::ImageCommand),
     Flash(image::FlashCommand),
     /// Run everything that CI runs: format, house rules, lints, and all tests, also those that boot guests.
@@ -34,6 +36,7 @@ fn main() -> ExitCode {
         Command::Run(options) => run::run(&options),
         Command::Bench(options) => bench::bench(&options).map(|()| ExitCode::SUCCESS),
         Command::Matrix(options) => matrix::matrix(&options),
+        Command::Anywhere(options) => anywhere::anywhere(&options),
         Command::Image(command) => image::image(&command).map(|()| ExitCode::SUCCESS),
         Command::Flash(command) => image::flash(&command).map(|()| ExitCode::SUCCESS),
         Command::Test => test::test().map(|()| ExitCode::SUCCESS),

@@ -5,7 +5,7 @@
 //! finds, one console after the other, with one set of memory for all.
 
 use super::kit::{self, Kit, Work};
-use super::stations::{Station, Successor};
+use super::stations::{self, Station, Successor};
 use crate::arch::{clock, cpu};
 use crate::devices::disk::{Disk, Name};
 use crate::devices::platform::Machine;
@@ -182,8 +182,13 @@ fn search(
     let mut reader = scan::reader(port, buffer, &mut idle);
     scan::search(&mut reader, scratch, places, &name, settings, &mut |_| ());
     for place in places.iter() {
+        let disk = name;
         let name = name.partition(place.partition);
         let Some(place) = scan::place(block_size, &place) else { continue };
+        if stations::have(&disk, &place) {
+            // The crash came between its console's making and the note that this disk needs no search any more.
+            continue;
+        }
         let config = Config {
             index: 0,
             name: console::Name::new(name.as_str()),

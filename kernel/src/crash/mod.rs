@@ -121,6 +121,11 @@ pub fn from_hang(frame: &Frame) -> ! {
     enter(Cause::Hang, frame)
 }
 
+/// A non-maskable interrupt is to have come here.
+fn from_nmi(frame: &Frame) -> ! {
+    enter(Cause::Nmi, &Frame { vector: u64::from(trap::NMI), ..*frame })
+}
+
 fn on_debug(frame: &Frame) {
     if !single_step::on_debug(frame) {
         enter(Cause::Trap, frame);

@@ -3,6 +3,7 @@
 use super::conditions::Conditions;
 use super::kinds::Kind;
 use super::{provoke, stations};
+use crate::arch::trap::Frame;
 use crate::arch::{clock, single_step};
 use crate::checkpoint::{self, When};
 use crate::command_line::CommandLine;
@@ -35,6 +36,9 @@ enum Due {
 
 /// What is a point like the steps of drivers, but for instructions to be counted.
 const INSTRUCTION: &str = "instruction";
+/// The same, but counted from when all devices have been found and told to start. Before that, the crash path knows of no disk, or
+/// not of all.
+const INSTRUCTION_OF_START: &str = "start.instruction";
 /// The same for the handler of the timer tick.
 const TICK: &str = "tick";
 /// The plan is for the next tick.
@@ -44,6 +48,9 @@ static AT_TICK: AtomicBool = AtomicBool::new(false);
 static ARMED: Once<Plan> = Once::new();
 /// Instructions after which the crash path is to crash; 0: none.
 static INSTRUCTIONS_IN_CRASH: AtomicU64 = AtomicU64::new(0);
+
+/// Instructions after which it is carried out, once all devices have been found; 0: none.
+static INSTRUCTIONS_IN_START: AtomicU64 = AtomicU64::new(0);
 
 impl Plan {
     /// What the command line asks for. A crash at a step of a driver is armed here, and happens there: `None` then. Any other
@@ -71,6 +78,11 @@ impl Plan {
         match at {
             None => Some(plan),
             Some((INSTRUCTION, count)) => Some(Self { due: Due::Instructions(count), ..plan }),
+            Some((INSTRUCTION_OF_START, count)) => {
+                ARMED.call_once(|| plan);
+                INSTRUCTIONS_IN_START.store(count, Ordering::Relaxed);
+                None
+            }
             Some((TICK, _)) => Some(Self { due: Due::Tick, ..plan }),
             Some((point, count)) => {
                 ARMED.call_once(|| plan);
@@ -93,7 +105,7 @@ impl Plan {
             }
             Due::Instructions(count) => {
                 ARMED.call_once(|| self);
-                single_step::start(count, carry_out_armed);
+                single_step::start(count, at_instruction);
                 self
             }
         }
@@ -126,6 +138,11 @@ impl Plan {
     }
 
     fn carry_out(&self) -> ! {
+        self.prepare();
+        provoke::crash(self.kind)
+    }
+
+    fn prepare(&self) {
         log::info!(target: previous::TARGET, "{}{}", previous::ON_PURPOSE, self.kind.name());
         if let Some(mark) = self.mark {
             log::info!("mark {mark}");
@@ -134,7 +151,6 @@ impl Plan {
             stations::corrupt();
         }
         self.conditions.bring_about();
-        provoke::crash(self.kind)
     }
 }
 
@@ -142,6 +158,22 @@ fn carry_out_armed() {
     if let Some(plan) = ARMED.get() {
         plan.carry_out();
     }
+}
+
+/// So many instructions have been executed. What is interrupted by an NMI then is the next one of them, not this.
+fn at_instruction(frame: &Frame) {
+    match ARMED.get() {
+        Some(plan) if plan.kind == Kind::Nmi => {
+            plan.prepare();
+            super::from_nmi(frame);
+        }
+        Some(plan) => plan.carry_out(),
+        None => {}
+    }
+}
+
+fn again_at_instruction(frame: &Frame) {
+    super::from_nmi(frame);
 }
 
 fn crash_again() {
@@ -155,6 +187,14 @@ fn arm(when: When, point: &'static str, count: u64, action: fn()) {
     checkpoint::arm(when, point, count, action);
 }
 
+/// All devices have been found, and told to start.
+pub(crate) fn devices_are_known() {
+    let count = INSTRUCTIONS_IN_START.swap(0, Ordering::Relaxed);
+    if count != 0 {
+        single_step::start(count, at_instruction);
+    }
+}
+
 /// The timer ticks.
 pub(crate) fn in_tick() {
     if AT_TICK.load(Ordering::Acquire) {
@@ -166,6 +206,6 @@ pub(crate) fn in_tick() {
 pub(super) fn in_crash(level: usize) {
     let count = INSTRUCTIONS_IN_CRASH.swap(0, Ordering::Relaxed);
     if level == 0 && count != 0 {
-        single_step::start(count, crash_again);
+        single_step::start(count, again_at_instruction);
     }
 }

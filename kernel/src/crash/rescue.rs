@@ -1,7 +1,9 @@
 //! Writes the rest of the log and the crash record to every console.
 //!
-//! Consoles are polled in turn, so that a disk that hangs holds up no other. Those that had nothing in flight go first: they need
-//! no reset. Where something was in flight, the controller is reset, for all of its disks, once the others on it are done.
+//! Consoles are polled in turn, so that a disk that hangs holds up no other. Those that had nothing in flight go first, on all
+//! disks. Where something was in flight, the controller is reset, for all of its disks, once the others are done: a virtual
+//! machine stands still while a controller that is being reset waits for its requests, and for ever if one of them hangs. So
+//! those that seem to hang come last of all, when even the serial port has everything.
 
 use super::stations::{self, Post, Station, Successor};
 use crate::arch::{clock, cpu};
@@ -24,7 +26,16 @@ pub(super) struct Rescue {
     /// Consoles that an earlier level of crash was done with: they have their record, and are left alone.
     earlier: usize,
     damaged: usize,
+    /// When it was begun.
+    since_ns: u64,
+    /// Whether consoles whose disks seem to hang may have their turn.
+    risks_all: bool,
 }
+
+/// How long consoles that need a reset leave the others alone at most.
+const GIVE_WAY_NS: u64 = 1_000_000_000;
+/// A disk that has something, and for so long has not answered anything, seems to hang.
+const HANGS_NS: u64 = 50_000_000;
 
 /// Consoles that have everything, over all levels.
 static DURABLE: AtomicUsize = AtomicUsize::new(0);
@@ -33,6 +44,8 @@ static DURABLE: AtomicUsize = AtomicUsize::new(0);
 pub(super) struct Case {
     station: &'static Station,
     post: &'static Post,
+    /// Whether something of it was in flight, so that it began with a reset.
+    was_reset: bool,
     progress: Progress,
 }
 
@@ -43,6 +56,8 @@ enum Progress {
         in_flight: bool,
         /// Whether its controller must be reset first.
         doubtful: bool,
+        /// Whether the disk seems to hang.
+        hangs: bool,
     },
     Working(u8, &'static mut Successor),
     /// All is durable, since this time.
@@ -56,24 +71,27 @@ impl Rescue {
     /// Finds out what there is to do on these disks. With `trust_nothing`, every controller is reset first.
     pub(super) fn new(stations: impl Iterator<Item = &'static Station>, trust_nothing: bool) -> Self {
         let mut cases = [const { None }; MAX];
+        let since_ns = clock::now_ns();
         let posts = stations.flat_map(|station| station.posts().map(move |post| (station, post)));
         let found = posts.filter_map(|(station, post)| {
             let progress = match post.cell.load() {
                 Ok(target) if target.is_idle => return None,
                 Ok(target) => {
                     let doubtful = trust_nothing || target.in_flight || station.is_suspect();
-                    Progress::Waiting { in_flight: target.in_flight, doubtful }
+                    let hangs = target.in_flight && station.silent_ns() > HANGS_NS;
+                    Progress::Waiting { in_flight: target.in_flight, doubtful, hangs }
                 }
                 // It is only just being made.
                 Err(BadTarget::Empty | BadTarget::Idle) => return None,
                 Err(error) => Progress::Damaged(error),
             };
-            Some(Case { station, post, progress })
+            Some(Case { station, post, was_reset: false, progress })
         });
         for (slot, case) in cases.iter_mut().zip(found) {
             *slot = Some(case);
         }
-        Self { cases, resets: [None; stations::MAX_DISKS], earlier: DURABLE.load(Ordering::Relaxed), damaged: 0 }
+        let earlier = DURABLE.load(Ordering::Relaxed);
+        Self { cases, resets: [None; stations::MAX_DISKS], earlier, damaged: 0, since_ns, risks_all: false }
     }
 
     /// All consoles.
@@ -112,9 +130,19 @@ impl Rescue {
         self.damaged
     }
 
-    /// Whether there is nothing left to do.
+    /// Whether there is nothing left to do, but for disks that seem to hang, until [`risk_all`](Self::risk_all).
     pub(super) fn is_over(&self) -> bool {
-        !self.cases().any(|case| matches!(case.progress, Progress::Waiting { .. } | Progress::Working(..)))
+        !self.cases().any(|case| match case.progress {
+            Progress::Waiting { hangs, .. } => self.risks_all || !hangs,
+            Progress::Working(..) => true,
+            _ => false,
+        })
+    }
+
+    /// Gives disks their turn that seem to hang: it may be the end. `false` if there are none.
+    pub(super) fn risk_all(&mut self) -> bool {
+        self.risks_all = true;
+        self.cases().any(|case| matches!(case.progress, Progress::Waiting { .. }))
     }
 
     /// Moves every console on. Never waits.
@@ -132,18 +160,16 @@ impl Rescue {
     /// Begins with a console, if it is its turn.
     fn begin(&mut self, index: usize, crash: Crash<'static>) {
         let Some(Some(case)) = self.cases.get(index) else { return };
-        let Progress::Waiting { doubtful, .. } = case.progress else { return };
+        let Progress::Waiting { in_flight, doubtful, hangs } = case.progress else { return };
         let (station, post) = (case.station, case.post);
+        if hangs && !self.risks_all {
+            return;
+        }
         if doubtful {
-            let is_safe = |other: &Case| {
-                matches!(other.progress, Progress::Working(..) | Progress::Waiting { doubtful: false, .. })
-            };
             let is_reset = self.resets.contains(&Some(station.controller));
-            let mut others = self.cases().filter(|other| other.station.controller == station.controller);
-            if !is_reset && others.any(is_safe) {
+            if !is_reset && self.has_to_wait(station.controller, in_flight) {
                 return;
             }
-            drop(others);
             if !is_reset {
                 if let Some(slot) = self.resets.iter_mut().find(|slot| slot.is_none()) {
                     *slot = Some(station.controller);
@@ -154,8 +180,22 @@ impl Rescue {
         }
         let progress = resume(post, doubtful, crash);
         if let Some(Some(case)) = self.cases.get_mut(index) {
+            case.was_reset = in_flight;
             case.progress = progress;
         }
+    }
+
+    /// Whether others come before the reset of a controller: those on it that need none, and if requests may hold the
+    /// reset up, those on other controllers that cannot be held up.
+    fn has_to_wait(&self, controller: Controller, in_flight: bool) -> bool {
+        let gives_way = in_flight && clock::now_ns().saturating_sub(self.since_ns) < GIVE_WAY_NS;
+        self.cases().any(|other| match other.progress {
+            Progress::Working(..) if other.station.controller == controller => true,
+            Progress::Waiting { doubtful: false, .. } => other.station.controller == controller || gives_way,
+            Progress::Waiting { in_flight: false, .. } => other.station.controller != controller && gives_way,
+            Progress::Working(..) => !other.was_reset && gives_way,
+            _ => false,
+        })
     }
 
     fn distribute_completions(&mut self) {
@@ -229,8 +269,12 @@ impl Case {
     /// What the crash record says of it.
     pub(super) fn describe(&self, out: &mut impl fmt::Write) -> fmt::Result {
         match &self.progress {
-            Progress::Waiting { in_flight, doubtful } => {
-                out.write_str(if *in_flight { "logging, writes in flight" } else { "logging, nothing in flight" })?;
+            Progress::Waiting { in_flight, doubtful, hangs } => {
+                out.write_str(match (*hangs, *in_flight) {
+                    (true, _) => "logging, writes in flight without an answer",
+                    (_, true) => "logging, writes in flight",
+                    _ => "logging, nothing in flight",
+                })?;
                 if *doubtful { out.write_str(", to be reset") } else { Ok(()) }
             }
             Progress::Damaged(error) => write!(out, "not touched: {error}"),
@@ -238,8 +282,9 @@ impl Case {
         }
     }
 
-    /// What the serial port says of it in the end; times are since `since_ns`.
-    pub(super) fn conclude(&self, since_ns: u64, out: &mut impl fmt::Write) -> fmt::Result {
+    /// What the serial port says of it in the end, or before disks that seem to hang are reset, which may be the end; times are
+    /// since `since_ns`.
+    pub(super) fn conclude(&self, is_last: bool, since_ns: u64, out: &mut impl fmt::Write) -> fmt::Result {
         // SAFETY: this is the crash path, and the reference ends with the call.
         let commands: Commands = unsafe { self.station.port() }.commands();
         match &self.progress {
@@ -248,6 +293,9 @@ impl Case {
             }
             Progress::Failed(reason) => write!(out, "failed: {reason}, {commands}"),
             Progress::Damaged(error) => write!(out, "not touched: {error}"),
+            Progress::Waiting { hangs: true, .. } if !is_last => {
+                write!(out, "does not answer; reset once all else is done")
+            }
             Progress::Working(..) | Progress::Waiting { .. } => write!(out, "not done in time, {commands}"),
         }
     }

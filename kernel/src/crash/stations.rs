@@ -12,10 +12,11 @@ use crate::devices::find::Controller;
 use crate::devices::platform::Machine;
 use alloc::boxed::Box;
 use blockconsole::console::{self, BadTarget, Console, Crash, Target, TargetCell};
+use blockconsole::place::Place;
 use core::cell::UnsafeCell;
 use core::mem::MaybeUninit;
 use core::ptr::{NonNull, null_mut};
-use core::sync::atomic::{AtomicBool, AtomicPtr, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, Ordering};
 use platform::{DmaBuffer, Platform};
 
 /// Most disks with consoles.
@@ -39,6 +40,9 @@ pub struct Station {
     port: UnsafeCell<Disk>,
     /// The port is being changed at this moment, and must not be trusted without a reset.
     arming: AtomicBool,
+    /// When the disk was asked last for answers, and when it last had some, or nothing to answer, on the kernel's clock.
+    asked_ns: AtomicU64,
+    answered_ns: AtomicU64,
     posts: [AtomicPtr<Post>; MAX_CONSOLES],
 }
 
@@ -96,7 +100,9 @@ pub fn open(name: Name, controller: Controller, port: Disk) -> Option<&'static S
     let posts = [const { AtomicPtr::new(null_mut()) }; MAX_CONSOLES];
     let place = STATIONS.iter().find(|place| place.load(Ordering::Relaxed).is_null())?;
     // Suspect until it is armed for the first time.
-    let station = Station { name, controller, port: UnsafeCell::new(port), arming: AtomicBool::new(true), posts };
+    let (port, arming) = (UnsafeCell::new(port), AtomicBool::new(true));
+    let (asked_ns, answered_ns) = (AtomicU64::new(0), AtomicU64::new(0));
+    let station = Station { name, controller, port, arming, asked_ns, answered_ns, posts };
     let station: &'static Station = Box::leak(Box::new(station));
     place.store((&raw const *station).cast_mut(), Ordering::Release);
     Some(station)
@@ -106,6 +112,12 @@ pub fn open(name: Name, controller: Controller, port: Disk) -> Option<&'static S
 pub(super) fn all() -> impl Iterator<Item = &'static Station> {
     // SAFETY: the pointers are null, or were made of leaked boxes.
     STATIONS.iter().filter_map(|place| unsafe { place.load(Ordering::Acquire).as_ref() })
+}
+
+/// Whether a console at this place of this disk is known well enough to be written to, or has been.
+pub(super) fn have(disk: &Name, place: &Place) -> bool {
+    let posts = all().filter(|station| station.name == *disk).flat_map(Station::posts);
+    posts.filter_map(|post| post.cell.load().ok()).any(|target| target.place == *place)
 }
 
 /// Overwrites what is known of every console, as a stray pointer might: for tests of what the crash path makes of it.
@@ -124,7 +136,9 @@ impl Station {
     pub(super) fn unlisted(name: Name, port: Disk, post: &'static Post) -> Self {
         let posts = [const { AtomicPtr::new(null_mut()) }; MAX_CONSOLES];
         posts[0].store((&raw const *post).cast_mut(), Ordering::Relaxed);
-        Self { name, controller: Controller::None, port: UnsafeCell::new(port), arming: AtomicBool::new(false), posts }
+        let (port, arming) = (UnsafeCell::new(port), AtomicBool::new(false));
+        let (asked_ns, answered_ns) = (AtomicU64::new(0), AtomicU64::new(0));
+        Self { name, controller: Controller::None, port, arming, asked_ns, answered_ns, posts }
     }
 
     /// Sets up a post for a console, and returns the cell that it publishes its state in. `None` if there are too many,
@@ -143,6 +157,19 @@ impl Station {
         // crash path sees that by `arming`, and this never goes on.
         unsafe { &mut *self.port.get() }.arm(disk);
         self.arming.store(false, Ordering::SeqCst);
+    }
+
+    /// The disk has just been asked for answers, and had some, or has nothing to answer.
+    pub fn note_poll(&self, now_ns: u64, answers: bool) {
+        self.asked_ns.store(now_ns, Ordering::Relaxed);
+        if answers {
+            self.answered_ns.store(now_ns, Ordering::Relaxed);
+        }
+    }
+
+    /// How long it had not answered when it was last asked.
+    pub(super) fn silent_ns(&self) -> u64 {
+        self.asked_ns.load(Ordering::Relaxed).saturating_sub(self.answered_ns.load(Ordering::Relaxed))
     }
 
     /// Whether the port has to be reset before it can be trusted.

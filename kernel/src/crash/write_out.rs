@@ -10,7 +10,7 @@ use crate::serial_log::{self, Echo};
 use crate::{consoles, logger, previous, screen};
 use blockconsole::Level;
 use blockconsole::console::Crash;
-use blockconsole::ring::RecordHeader;
+use blockconsole::ring::{RecordHeader, Ring};
 use core::cell::UnsafeCell;
 
 /// How long consoles may take, all together.
@@ -44,6 +44,7 @@ pub(super) fn write_out(scenes: &[&Scene]) -> Ending {
     };
     // Whoever wrote over memory may have written over the ring's counters, without which it shows nothing.
     let was_mended = ring.mend();
+    logger::tell_suppressed(u64::MAX);
     let header = RecordHeader { time_ns: clock::now_ns(), cpu: 0, level: Level::Error };
     ring.write(header, previous::TARGET, format_args!("{}{}: {reason}", previous::CRASHED, record::kind(scene)));
     if was_mended {
@@ -57,30 +58,27 @@ pub(super) fn write_out(scenes: &[&Scene]) -> Ending {
     let deadline = begun.saturating_add(CONSOLES_NS);
     // The port is slow, and so comes into it only when the disks are.
     let mut echo = None;
-    while !rescue.is_over() {
-        rescue.step(crash, ring);
-        let now = clock::now_ns();
-        if now > deadline {
-            break;
-        }
-        if now > begun.saturating_add(PATIENCE_NS)
-            && let Some(echo) = echo.get_or_insert_with(take_over_serial)
-        {
-            echo.send_some();
-        }
-    }
+    write_to_consoles(rescue, crash, ring, (begun, deadline), &mut echo);
     let lost = rescue.give_up_damaged();
     let found = early::rescue(lost, crash, ring, deadline);
+    let (mut echo, mut to_show) = (echo.unwrap_or_else(take_over_serial), text);
+    if rescue.risk_all() {
+        if let Some(echo) = &mut echo {
+            show(scene, core::mem::take(&mut to_show), rescue, &found, (echo, false));
+        }
+        let begun = clock::now_ns();
+        write_to_consoles(rescue, crash, ring, (begun, begun.saturating_add(CONSOLES_NS)), &mut Some(None));
+    }
     let (all, durable) = rescue.tally();
     let (all, durable) = (all + found.iter().count(), durable + found.iter().filter(|it| it.is_durable()).count());
     if all > 0 && all == durable {
         ring.note_durable(ring.written());
     }
     let shown = screen::Crash { kind: record::kind(scene), reason, record: text, durable: (durable, all) };
-    // SAFETY: whoever used the screen before was interrupted for good.
+    // SAFETY: whoever used the screen before was interrupted for good, or has returned.
     unsafe { screen::show_crash(&shown) };
-    if let Some(mut echo) = echo.unwrap_or_else(take_over_serial) {
-        show(scene, text, rescue, &found, &mut echo);
+    if let Some(echo) = &mut echo {
+        show(scene, to_show, rescue, &found, (echo, true));
         echo.say_all(
             format_args!("blockconsole: crashed, record durable on {durable} of {all} consoles"),
             clock::now_ns().saturating_add(SERIAL_NS),
@@ -89,15 +87,37 @@ pub(super) fn write_out(scenes: &[&Scene]) -> Ending {
     if all > 0 && all == durable { Ending::CrashDurable } else { Ending::CrashNotDurable }
 }
 
+/// Moves consoles on until there is nothing more to do, or no time.
+fn write_to_consoles(
+    rescue: &mut Rescue,
+    crash: Crash<'static>,
+    ring: &'static Ring<'static>,
+    (begun, deadline): (u64, u64),
+    echo: &mut Option<Option<Echo>>,
+) {
+    while !rescue.is_over() {
+        rescue.step(crash, ring);
+        let now = clock::now_ns();
+        if now > deadline {
+            return;
+        }
+        if now > begun.saturating_add(PATIENCE_NS)
+            && let Some(echo) = echo.get_or_insert_with(take_over_serial)
+        {
+            echo.send_some();
+        }
+    }
+}
+
 /// Shows on the serial port what is left of the log, the record, and what became of each console.
-fn show(scene: &Scene, record: &str, rescue: &Rescue, found: &Found, echo: &mut Echo) {
+fn show(scene: &Scene, record: &str, rescue: &Rescue, found: &Found, (echo, is_last): (&mut Echo, bool)) {
     let deadline = clock::now_ns().saturating_add(SERIAL_NS);
     echo.send_text(record, deadline);
     let mut conclusion = Text::<192>::new();
     for case in rescue.cases() {
         conclusion.clear();
         // Memory; what does not fit is cut off.
-        let _ = case.conclude(scene.time_ns, &mut conclusion);
+        let _ = case.conclude(is_last, scene.time_ns, &mut conclusion);
         echo.say_all(format_args!("crash: {}: {}", case.name(), conclusion.as_str()), deadline);
     }
     if rescue.damaged() > 0 {

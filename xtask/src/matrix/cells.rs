@@ -65,7 +65,11 @@ impl Cell {
     /// The guest's command line.
     pub(super) fn command_line(self, word: &str) -> String {
         let Self { kind, moment, .. } = self;
-        let (app, after, at) = moment.words();
+        let (mut app, after, at) = moment.words();
+        if self.is_saved_by_next_boot() {
+            // Which goes on behind the crash, and must come to an end.
+            app = if app == FLOOD { "app=lines:40000" } else { "app=diag" };
+        }
         // A hang is to be noticed soon, but not one because the host is busy.
         let mut line = format!("{app} mark={word} hang_ms=1500 crash={kind}");
         if kind == IN_DRIVER {

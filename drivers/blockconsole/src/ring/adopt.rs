@@ -148,8 +148,12 @@ impl Ring<'_> {
     /// For the crash path, once nobody else is writing: a record that is written meanwhile may be lost.
     pub fn mend(&self) -> bool {
         let (begun, reserved) = (self.written(), self.layout.reserved.load(Ordering::Relaxed));
-        let proven = self.find_end(begun);
         let mut scratch = RecordBuffer::new();
+        let is_newest = |end: u64, scratch: &mut RecordBuffer| {
+            end.checked_sub(1).is_some_and(|newest| self.is_whole(newest, scratch)) && !self.is_whole(end, scratch)
+        };
+        // Usually the counter leads right to the newest record, and there is nothing behind it. It takes a while to look at all.
+        let proven = if is_newest(begun, &mut scratch) { begun } else { self.find_end(begun) };
         let newest = proven.checked_sub(1).map(|newest| self.copy(newest, &mut scratch));
         let used = match newest {
             Some(Found::Whole { position, meta, .. }) => position.wrapping_add(meta.record_words() as u64),

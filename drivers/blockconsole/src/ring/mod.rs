@@ -219,6 +219,23 @@ impl<'a> Ring<'a> {
         self.layout.slot_count()
     }
 
+    /// How much of the ring the records from this one on take up, in percent. At 100 the next one may overwrite it, or
+    /// it is overwritten.
+    pub fn percent_since(&self, sequence: u64) -> u64 {
+        let percent = |part: u64, whole: u64| (part.saturating_mul(100) / whole.max(1)).min(100);
+        let records = percent(self.written().saturating_sub(sequence), self.capacity());
+        let data = self.layout.slot(sequence).map_or(0, |slot| {
+            let (found, ours) = (slot.state.load(Ordering::Acquire), sequence.wrapping_add(1));
+            let (reserved, position) = (&self.layout.reserved, slot.position.load(Ordering::Relaxed));
+            match found == ours {
+                true => percent(reserved.load(Ordering::Relaxed).saturating_sub(position), self.layout.data_words()),
+                // Not written yet, or not whole; or overwritten, which the number of records shows.
+                false => 0,
+            }
+        });
+        records.max(data)
+    }
+
     /// Notes, for the next boot, that every record *before* this sequence number is on disk, on every console
     /// there is. Never goes back. See [`Adopted::durable`].
     pub fn note_durable(&self, sequence: u64) {

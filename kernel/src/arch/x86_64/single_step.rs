@@ -10,11 +10,11 @@ use core::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
 
 /// Instructions left; 0: nothing is counted.
 static LEFT: AtomicU64 = AtomicU64::new(0);
-/// What happens then: a `fn()`.
+/// What happens then: a `fn(&Frame)`, which gets what was interrupted.
 static ACTION: AtomicPtr<()> = AtomicPtr::new(null_mut());
 
 /// Lets `action` happen in the debug exception after `count` instructions from now.
-pub fn start(count: u64, action: fn()) {
+pub fn start(count: u64, action: fn(&Frame)) {
     ACTION.store(action as *mut (), Ordering::Relaxed);
     LEFT.store(count.max(1), Ordering::Relaxed);
     resume();
@@ -38,7 +38,7 @@ pub fn resume() {
 }
 
 /// A debug exception came. `false` if nobody was counting.
-pub fn on_debug(_: &Frame) -> bool {
+pub fn on_debug(frame: &Frame) -> bool {
     let left = LEFT.load(Ordering::Relaxed);
     if left == 0 {
         return false;
@@ -49,8 +49,8 @@ pub fn on_debug(_: &Frame) -> bool {
         && !action.is_null()
     {
         // SAFETY: `start` made the pointer of a function of this type.
-        let action = unsafe { core::mem::transmute::<*mut (), fn()>(action) };
-        action();
+        let action = unsafe { core::mem::transmute::<*mut (), fn(&Frame)>(action) };
+        action(frame);
     }
     true
 }

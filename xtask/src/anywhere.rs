@@ -1,0 +1,233 @@
+//! `cargo xtask anywhere`: crashes in the middle of anything, drawn by lot.
+//!
+//! The processor's trap flag counts instructions one by one, and what it interrupts after so many is taken for a non-maskable
+//! interrupt: no step of the code can be left out by it, as it knows of none. Each guest logs a random word and crashes once. Its
+//! disks must hold the whole record and the word exactly once.
+//!
+//! Places are numbers of instructions, in three stretches of a run:
+//! - `start:N`, from when all devices have been found: drivers come up, disks are searched, memory is allocated, consoles mount;
+//! - `run:N`, from when the program begins, which logs without end: logging, formatting, console, drivers, timer tick;
+//! - `crash:N`, from the beginning of the crash path, which is interrupted by another crash.
+//!
+//! Numbers are drawn uniformly from as far as a guest gets. The record says where that was.
+
+mod places;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use bcon::crash::record::Record;
+use bcon::crash::symbols::Symbols;
+use clap::Args;
+use qemu::{Disk, Guest, Kind, Outcome, Programs, TemporaryDirectory, Tool, require};
+use serde_json::json;
+
+use crate::capture;
+use places::{Place, draw};
+
+/// Crash at instructions drawn by lot, all over the kernel, and say which were captured and where they were.
+///
+/// Exit status: 0 everything was captured; 20 something was not; 1 anything else.
+#[derive(Args)]
+pub(crate) struct AnywhereOptions {
+    /// Guests to crash.
+    #[arg(long, value_name = "N", default_value_t = 200)]
+    count: usize,
+
+    /// What the places are drawn from; the same number gives the same places.
+    #[arg(long, value_name = "NUMBER", default_value_t = 1)]
+    seed: u64,
+
+    /// Crash at this place, as a failure names it: `start:N`, `run:N` or `crash:N`. Shows all that is known. As disks and timer do not
+    /// keep time with instructions, what is at the place may differ a little from time to time: --count says how often to try.
+    #[arg(long, value_name = "PLACE")]
+    replay: Option<Place>,
+
+    /// Guests at a time.
+    #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u8).range(1..=64))]
+    jobs: u8,
+
+    /// Write every place's result to this file.
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+
+    /// Build with optimisations.
+    #[arg(long)]
+    release: bool,
+}
+
+/// How long a guest may take. One instruction at a time is slow.
+const TIME_LIMIT: Duration = Duration::from_secs(60);
+
+/// What became of one guest.
+struct Run {
+    place: Place,
+    /// Where the crash was; `None` if the guest did not get there.
+    at: Option<u64>,
+    problem: Option<String>,
+}
+
+/// Crashes everywhere, and prints where that was.
+///
+/// # Errors
+/// When guests cannot be run at all.
+pub(crate) fn anywhere(options: &AnywhereOptions) -> Result<ExitCode> {
+    require(Tool::Qemu)?;
+    let directory = TemporaryDirectory::new()?;
+    let programs = capture::keep(&Programs::build(options.release)?, &directory)?;
+    let symbols = Symbols::open(&programs.kernel)?;
+    let places = match options.replay {
+        Some(place) => vec![place; options.count.clamp(1, 20)],
+        None => draw(options.seed, options.count),
+    };
+    let runs = run_all(&programs, &places, options.jobs);
+    print!("{}", describe(&runs, &symbols));
+    if let Some(path) = &options.json {
+        let list: Vec<_> = runs
+            .iter()
+            .map(|run| {
+                let function = run.at.map(|at| function(&symbols, at));
+                json!({ "place": run.place.to_string(), "rip": run.at, "function": function, "problem": run.problem })
+            })
+            .collect();
+        let text = serde_json::to_string_pretty(&json!({ "seed": options.seed, "places": list }))?;
+        fs::write(path, text).with_context(|| format!("cannot write {}", path.display()))?;
+    }
+    Ok(if runs.iter().all(|run| run.problem.is_none()) { ExitCode::SUCCESS } else { ExitCode::from(20) })
+}
+
+fn run_all(programs: &Programs, places: &[Place], jobs: u8) -> Vec<Run> {
+    let (next, runs) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
+    thread::scope(|scope| {
+        for _ in 0..jobs {
+            scope.spawn(|| {
+                while let Some(&place) = places.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    let run = try_run(programs, place).unwrap_or_else(|error| Run {
+                        place,
+                        at: None,
+                        problem: Some(format!("{error:#}")),
+                    });
+                    if let Some(problem) = &run.problem {
+                        println!("{place}: {problem}");
+                    }
+                    // Only a panic of another thread could poison it, and that ends everything.
+                    if let Ok(mut runs) = runs.lock() {
+                        runs.push(run);
+                    }
+                }
+            });
+        }
+    });
+    runs.into_inner().unwrap_or_default()
+}
+
+fn try_run(programs: &Programs, place: Place) -> Result<Run> {
+    let directory = TemporaryDirectory::new()?;
+    let word = capture::random_word();
+    let mut guest = Guest::new(programs);
+    guest.disks = [Kind::Virtio, Kind::Nvme]
+        .map(|kind| {
+            let mut disk = Disk::new(kind, directory.file(kind.name()));
+            disk.size = Some(8 << 20);
+            disk
+        })
+        .to_vec();
+    guest.command_line = place.command_line(&word);
+    guest.time_limit = Some(TIME_LIMIT);
+    let disks = guest.disks.clone();
+    let report = guest.start()?.wait()?;
+
+    let mut problems = Vec::new();
+    let mut at = None;
+    for disk in &disks {
+        let name = disk.kind.name();
+        let path = disk.path.as_deref().context("a disk has no path")?;
+        let found = capture::read_one(path, &word)?;
+        problems.extend(found.problem.map(|problem| format!("{name}: {problem}")));
+        problems.extend(found.damages.iter().map(|damage| format!("{name}: {damage}")));
+        if found.marks != 1 {
+            problems.push(format!("{name}: the word is there {} times", found.marks));
+        }
+        // A disk that was done with before the second crash has the record of the first.
+        at = at.or_else(|| found.record.as_ref().and_then(|record| place_of(record, place)));
+    }
+    if report.outcome != (Outcome::Crashed { durable_everywhere: true }) {
+        problems.push(report.outcome.to_string());
+    }
+    let problem = (!problems.is_empty()).then(|| format!("{}\n{report}", problems.join("; ")));
+    Ok(Run { place, at, problem })
+}
+
+/// Where the crash was that the place is about.
+fn place_of(record: &Record, place: Place) -> Option<u64> {
+    let is_second = record.reason.contains("this was in the crash path of");
+    (is_second == place.is_in_crash()).then(|| record.register("rip")).flatten()
+}
+
+fn function(symbols: &Symbols, address: u64) -> String {
+    // The last frame is the function that the address lies in; those before it are inlined there.
+    let frames = symbols.frames(address, false);
+    let name = frames.last().and_then(|frame| frame.function.clone());
+    name.unwrap_or_else(|| "outside of all functions".to_owned())
+}
+
+/// The part of the kernel that a function belongs to.
+fn part(function: &str) -> String {
+    let path = function.trim_start_matches(['<', '&']);
+    path.split("::").take(2).collect::<Vec<_>>().join("::")
+}
+
+fn describe(runs: &[Run], symbols: &Symbols) -> String {
+    let reached: Vec<(&Run, u64)> = runs.iter().filter_map(|run| Some((run, run.at?))).collect();
+    let instructions: BTreeSet<u64> = reached.iter().map(|(_, at)| *at).collect();
+    let mut functions: BTreeMap<String, [usize; 2]> = BTreeMap::new();
+    let mut parts: BTreeMap<String, usize> = BTreeMap::new();
+    for (run, at) in &reached {
+        let name = function(symbols, *at);
+        *parts.entry(part(&name)).or_default() += 1;
+        let counts = functions.entry(name).or_default();
+        counts[0] += 1;
+        counts[1] += usize::from(run.problem.is_some());
+    }
+    let mut text = format!(
+        "{} guests crashed; {} at their place, which is {} different instructions in {} functions\n",
+        runs.len(),
+        reached.len(),
+        instructions.len(),
+        functions.len()
+    );
+    let mut sorted: Vec<_> = parts.into_iter().collect();
+    sorted.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
+    text += "crashes by part of the kernel:\n";
+    text.extend(sorted.iter().map(|(name, count)| format!("{count:>7}  {name}\n")));
+    let mut sorted: Vec<_> = functions.into_iter().collect();
+    sorted.sort_by_key(|(_, [count, _])| std::cmp::Reverse(*count));
+    text += "crashes by function, and how many of them were not captured:\n";
+    text.extend(sorted.iter().map(|(name, [count, failed])| format!("{count:>7} {failed:>4}  {name}\n")));
+    let failed: Vec<String> =
+        runs.iter().filter(|run| run.problem.is_some()).map(|run| run.place.to_string()).collect();
+    match failed.as_slice() {
+        [] => text + "all were captured\n",
+        _ => {
+            text + &format!("{} were not captured; to try again, --replay one of: {}\n", failed.len(), failed.join(" "))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parts_are_crates_and_modules() {
+        assert_eq!(part("blockconsole::ring::writer::write"), "blockconsole::ring");
+        assert_eq!(part("<blockconsole::ring::Ring>::write"), "blockconsole::ring");
+    }
+}

@@ -1,0 +1,122 @@
+//! Places to crash at: numbers of instructions in three stretches of a run.
+
+use std::fmt;
+use std::str::FromStr;
+
+use anyhow::{Context, Error, Result, bail};
+
+/// A place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Place {
+    stretch: Stretch,
+    instruction: u64,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Stretch {
+    Start,
+    Run,
+    Crash,
+}
+
+impl Stretch {
+    const ALL: [Self; 3] = [Self::Start, Self::Run, Self::Crash];
+
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Start => "start",
+            Self::Run => "run",
+            Self::Crash => "crash",
+        }
+    }
+
+    /// How far numbers go. A guest on two disks gets further in each: it is as far as there is something new.
+    const fn instructions(self) -> u64 {
+        match self {
+            Self::Start => 1_200_000,
+            Self::Run => 250_000,
+            Self::Crash => 120_000,
+        }
+    }
+}
+
+impl Place {
+    pub(super) const fn is_in_crash(self) -> bool {
+        matches!(self.stretch, Stretch::Crash)
+    }
+
+    /// The command line of a guest that crashes there.
+    pub(super) fn command_line(self, word: &str) -> String {
+        let Self { stretch, instruction } = self;
+        let rest = match stretch {
+            Stretch::Start => format!("app=idle crash=nmi crash.at=start.instruction:{instruction}"),
+            Stretch::Run => format!("app=lines:9000000 crash=nmi crash.at=instruction:{instruction}"),
+            // A flood has writes in flight, so that half of the disks are reset.
+            Stretch::Crash => format!("app=lines:9000000 crash=panic:5 crash.again=instruction:{instruction}"),
+        };
+        // Nothing is a hang that is executed one instruction at a time.
+        format!("mark={word} hang_ms=0 watchdog=off pad_ms=10 {rest}")
+    }
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.stretch.name(), self.instruction)
+    }
+}
+
+impl FromStr for Place {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        let (name, number) = text.split_once(':').with_context(|| format!("place {text:?} has no number"))?;
+        let stretch = Stretch::ALL.into_iter().find(|stretch| stretch.name() == name);
+        match (stretch, number.parse()) {
+            (Some(stretch), Ok(instruction @ 1..)) => Ok(Self { stretch, instruction }),
+            _ => bail!("place {text:?} is none: start:N, run:N and crash:N are, with N from 1 on"),
+        }
+    }
+}
+
+/// So many different places, in turn from each stretch.
+pub(super) fn draw(seed: u64, count: usize) -> Vec<Place> {
+    let mut state = seed;
+    let mut places = Vec::new();
+    for stretch in Stretch::ALL.into_iter().cycle().take(count) {
+        state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        places.push(Place { stretch, instruction: 1 + mix(state) % stretch.instructions() });
+    }
+    places
+}
+
+/// The output function of SplitMix64 (Steele, Lea and Flood, 2014).
+const fn mix(mut word: u64) -> u64 {
+    word = (word ^ (word >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    word = (word ^ (word >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    word ^ (word >> 31)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_place_is_its_name() {
+        for place in draw(7, 30) {
+            assert_eq!(place.to_string().parse::<Place>().unwrap(), place);
+        }
+        for text in ["", "run", "run:", "run:0", "run:x", "jump:1"] {
+            assert!(text.parse::<Place>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_seed_gives_the_same_places_again_and_another_one_others() {
+        assert_eq!(draw(1, 100), draw(1, 100));
+        assert_ne!(draw(1, 100), draw(2, 100));
+        let (mut places, many) = (draw(1, 3000), 2900);
+        places.sort();
+        places.dedup();
+        assert!(places.len() > many);
+    }
+}
