@@ -44,7 +44,9 @@ pub(crate) fn allocate(frames: &mut Frames, purpose: &'static str, size: u64) ->
 
 /// Takes what is not a command line off a text: a UTF-8 byte order mark, everything from a NUL on, control characters (a
 /// line feed becomes a space), spaces at its ends, words beyond [`MAX_COMMAND_LINE`]. Returns the length of what it wrote to `out`.
-pub fn clean_command_line(text: &[u8], out: &mut [u8; MAX_COMMAND_LINE]) -> usize {
+///
+/// `size` is the number of bytes where it comes from, of which `text` may be the beginning only.
+pub fn clean_command_line(text: &[u8], size: u64, out: &mut [u8; MAX_COMMAND_LINE]) -> usize {
     let text = text.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(text);
     let text = text.split(|byte| *byte == 0).next().unwrap_or_default();
     let space = |byte: &u8| byte.is_ascii_control() || *byte == b' ';
@@ -55,8 +57,7 @@ pub fn clean_command_line(text: &[u8], out: &mut [u8; MAX_COMMAND_LINE]) -> usiz
     if len > MAX_COMMAND_LINE {
         len = text[..=MAX_COMMAND_LINE].iter().rposition(space).unwrap_or(MAX_COMMAND_LINE);
         log::warn(format_args!(
-            "the command line has {} bytes, {MAX_COMMAND_LINE} at most are taken: cut after {len}",
-            text.len()
+            "the command line has {size} bytes, {MAX_COMMAND_LINE} at most are taken: cut after {len}"
         ));
     }
     for (to, from) in out.iter_mut().zip(&text[..len]) {
@@ -118,7 +119,7 @@ mod tests {
 
     fn clean(text: &[u8]) -> Vec<u8> {
         let mut out = [0xEE; MAX_COMMAND_LINE];
-        let len = clean_command_line(text, &mut out);
+        let len = clean_command_line(text, text.len() as u64, &mut out);
         out[..len].to_vec()
     }
 

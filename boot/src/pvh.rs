@@ -137,7 +137,7 @@ impl<'a> StartInfo<'a> {
     /// (QEMU: `-append`). Returns its length.
     pub fn command_line(&self, memory: &impl Memory, out: &mut [u8; MAX_COMMAND_LINE]) -> usize {
         if let Some(module) = self.modules().get(1) {
-            let len = memory.read(module.clone()).map_or(0, |text| clean_command_line(text, out));
+            let len = memory.read(module.clone()).map_or(0, |text| clean_command_line(text, text.len() as u64, out));
             if len != 0 {
                 return len;
             }
@@ -151,7 +151,7 @@ impl<'a> StartInfo<'a> {
         let ends =
             (0..=longest / PAGE).map(|pages| end.saturating_sub(pages * PAGE)).filter(|end| *end > self.command_line);
         let text = ends.filter_map(|end| memory.read(self.command_line..end)).next();
-        text.map_or(0, |text| clean_command_line(text, out))
+        text.map_or(0, |text| clean_command_line(text, text.len() as u64, out))
     }
 
     /// Start, size and kind of each entry of the memory map.

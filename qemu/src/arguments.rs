@@ -7,7 +7,7 @@ use anyhow::{Context, Result};
 use serde_json::json;
 
 use crate::blocks::blocks;
-use crate::{Disk, Guest, Kind, Machine};
+use crate::{Bus, Disk, Guest, Kind, Machine};
 
 /// The files that QEMU uses besides those that the guest names.
 pub(crate) struct Files<'a> {
@@ -36,7 +36,7 @@ pub(crate) fn arguments(guest: &Guest, files: &Files<'_>, paused: bool) -> Resul
     list.add(["-device", "ib700", "-action", "watchdog=inject-nmi"]);
     match &guest.image {
         None => list.program(guest),
-        Some((_, image)) => list.boot_image(image),
+        Some((_, image)) => list.boot_image(image, guest.image_bus),
     }
     if let Some((code, variables)) = files.ovmf {
         list.flash("if=pflash,format=raw,readonly=on,file=", code);
@@ -91,9 +91,18 @@ impl Arguments {
         }
     }
 
-    fn boot_image(&mut self, path: &Path) {
+    fn boot_image(&mut self, path: &Path, bus: Bus) {
         let file = json!({ "driver": "raw", "node-name": "boot", "file": { "driver": "file", "filename": path } });
-        self.add(["-blockdev", &file.to_string(), "-device", "ide-hd,drive=boot,bootindex=0"]);
+        let device = match bus {
+            Bus::Ahci => "ide-hd",
+            Bus::Virtio => "virtio-blk-pci",
+            Bus::Nvme => "nvme,serial=boot",
+            Bus::Usb => {
+                self.add(["-device", "qemu-xhci,id=usb"]);
+                "usb-storage,bus=usb.0"
+            }
+        };
+        self.add(["-blockdev", &file.to_string(), "-device", &format!("{device},drive=boot,bootindex=0")]);
     }
 
     fn flash(&mut self, options: &str, path: &Path) {

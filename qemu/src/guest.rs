@@ -58,6 +58,19 @@ pub enum Firmware {
     Uefi,
 }
 
+/// How the disk is attached that firmware boots from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Bus {
+    /// AHCI, which the guest has no driver for: its firmware reads the image, and nobody writes to it.
+    Ahci,
+    /// A USB stick, for which the same holds.
+    Usb,
+    /// virtio-blk on PCI.
+    Virtio,
+    /// NVMe.
+    Nvme,
+}
+
 /// A guest to run. Make one with [`Guest::new`], change what should differ, and [`start`](Guest::start) it.
 pub struct Guest {
     /// Where it runs.
@@ -74,9 +87,10 @@ pub struct Guest {
     pub kernel: Option<PathBuf>,
     /// The kernel's command line.
     pub command_line: String,
-    /// A disk image that the firmware boots from, attached by AHCI. Then QEMU itself loads neither loader nor kernel, and hands
-    /// no command line over.
+    /// A disk image that the firmware boots from. Then QEMU itself loads neither loader nor kernel, and hands no command line over.
     pub image: Option<(Firmware, PathBuf)>,
+    /// How that image is attached.
+    pub image_bus: Bus,
     /// Disks, in the order in which the guest finds them. Their ids are `disk0`, `disk1` and so on.
     pub disks: Vec<Disk>,
     /// Time limit, after which QEMU is killed; `None` for a debugging session.
@@ -108,6 +122,7 @@ impl Guest {
             kernel: None,
             command_line: String::new(),
             image: None,
+            image_bus: Bus::Ahci,
             disks: Vec::new(),
             time_limit: Some(Duration::from_secs(60)),
             restarts: false,

@@ -33,7 +33,7 @@ pub mod write_log;
 
 pub use disk::{DEFAULT_SIZE, Disk, Kind, parse_size};
 pub use fault::{Fault, Requests};
-pub use guest::{Firmware, Guest, Machine};
+pub use guest::{Bus, Firmware, Guest, Machine};
 pub use outcome::{Outcome, Report};
 pub use programs::{Loaders, Programs, build, workspace};
 pub use qmp::Qmp;

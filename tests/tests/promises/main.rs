@@ -5,10 +5,12 @@
 
 mod block_sizes;
 mod crash_records;
+mod damaged_images;
 mod decoys;
 mod dying_disk;
 mod every_line;
 mod following;
+mod images;
 mod no_disks;
 mod original_recipe;
 mod other_machines;

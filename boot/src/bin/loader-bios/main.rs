@@ -147,18 +147,19 @@ fn read_files(
     let read = volume.read(file, buffer)?;
     log::info(format_args!("kernel file {KERNEL}, {read} bytes"));
     let mut text = [0; 4 * MAX_COMMAND_LINE];
-    let read = match volume.find(COMMAND_LINE).and_then(|file| volume.read(file, &mut text)) {
-        Ok(read) => read,
+    let (read, size) = match volume.find(COMMAND_LINE).and_then(|file| Ok((volume.read(file, &mut text)?, file.size())))
+    {
+        Ok(found) => found,
         Err(DiskError::NoSuchFile) => {
             log::warn(format_args!("no {COMMAND_LINE}: the command line is empty"));
-            0
+            (0, 0)
         }
         Err(error) => {
             log::warn(format_args!("cannot read {COMMAND_LINE}: {error}"));
-            0
+            (0, 0)
         }
     };
-    Ok((buffer, clean_command_line(&text[..read], command_line)))
+    Ok((buffer, clean_command_line(&text[..read], size.into(), command_line)))
 }
 
 /// Physical address of the ACPI root pointer: in the first KiB of BIOS's extended data area, or in its ROM.

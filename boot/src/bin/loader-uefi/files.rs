@@ -21,9 +21,7 @@ pub(crate) fn read_kernel() -> Result<&'static [u8], Error> {
         Err(error) if error.status() == uefi::Status::NOT_FOUND => return Err(missing),
         Err(error) => return Err(unreadable(error)),
     };
-    let mut info = [0_u64; 64];
-    let info = file.get_info::<FileInfo>(bytes_of(&mut info));
-    let size = info.map_err(|error| unreadable(error.to_err_without_payload()))?.file_size();
+    let size = size_of_file(&mut file).map_err(unreadable)?;
     if size > MAX_KERNEL {
         return Err(Error::OutOfMemory { purpose: "the kernel's file", wanted: size, free: MAX_KERNEL });
     }
@@ -35,23 +33,29 @@ pub(crate) fn read_kernel() -> Result<&'static [u8], Error> {
     Ok(&buffer[..read])
 }
 
-/// Reads the command line; it is empty if there is none.
-pub(crate) fn read_command_line(buffer: &mut [u8]) -> &[u8] {
+/// Reads as much of the command line as the buffer has room for, and returns its size as well; it is empty if there is none.
+pub(crate) fn read_command_line(buffer: &mut [u8]) -> (&[u8], u64) {
     let read = match open(COMMAND_LINE) {
-        Ok(Some(mut file)) => file.read(buffer),
+        Ok(Some(mut file)) => size_of_file(&mut file).and_then(|size| Ok((file.read(buffer)?, size))),
         Ok(None) => {
             log::warn(format_args!("no {COMMAND_LINE}: the command line is empty"));
-            Ok(0)
+            Ok((0, 0))
         }
         Err(error) => Err(error),
     };
     match read {
-        Ok(len) => &buffer[..len],
+        Ok((len, size)) => (&buffer[..len], size),
         Err(error) => {
             log::warn(format_args!("cannot read {COMMAND_LINE}: firmware says {:#x}", status(&error)));
-            &[]
+            (&[], 0)
         }
     }
+}
+
+fn size_of_file(file: &mut RegularFile) -> uefi::Result<u64> {
+    let mut info = [0_u64; 64];
+    let info = file.get_info::<FileInfo>(bytes_of(&mut info));
+    Ok(info.map_err(|error| error.to_err_without_payload())?.file_size())
 }
 
 /// Opens a file; `None` if there is none of that name, or it is a directory.

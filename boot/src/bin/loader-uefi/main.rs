@@ -70,9 +70,9 @@ fn start() -> Result<Never, Error> {
 
     let kernel = files::read_kernel()?;
     let mut text = [0; 4 * MAX_COMMAND_LINE];
-    let text = files::read_command_line(&mut text);
+    let (text, size) = files::read_command_line(&mut text);
     let mut command_line = [0; MAX_COMMAND_LINE];
-    let len = clean_command_line(text, &mut command_line);
+    let len = clean_command_line(text, size, &mut command_line);
 
     let map = memory::map()?;
     memory::log(&map);

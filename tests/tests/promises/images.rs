@@ -1,0 +1,94 @@
+//! One image boots by BIOS and by UEFI from any bus, and has its crash on itself.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use bcon::image::{Made, Options, Parts, make};
+use qemu::{Bus, Firmware, Guest, Kind, Loaders, Outcome, Programs};
+use tests::oracle::{Oracle, crash_record};
+use tests::{Scene, bcon_lines, run};
+
+const MIB: usize = 1 << 20;
+/// Where the console's partition is on an image, in MiB, and its size.
+pub(crate) const CONSOLE: std::ops::Range<usize> = 42 * MIB..50 * MIB;
+
+/// Makes an image with a console of 8 MiB in a scene.
+pub(crate) fn make_image(scene: &Scene, command_line: &str) -> (PathBuf, Made) {
+    let (programs, loaders) = (Programs::find_or_build().unwrap(), Loaders::find_or_build().unwrap());
+    let parts = Parts::from_programs(&loaders.bios, &loaders.uefi, &programs.kernel).unwrap();
+    let path = scene.path("boot.img");
+    let options = Options { console_size: 8 << 20, command_line: command_line.to_owned(), seed: None };
+    let made = make(&path, &parts, &options, true).unwrap();
+    (path, made)
+}
+
+/// A guest that boots from an image, with the scene's disks.
+pub(crate) fn guest(scene: &Scene, firmware: Firmware, bus: Bus, image: &Path) -> Guest {
+    let mut guest = scene.guest("");
+    guest.image = Some((firmware, image.to_owned()));
+    guest.image_bus = bus;
+    guest
+}
+
+/// Boots an image whose command line asks for a crash, and looks for the crash where it must be.
+fn captures_a_crash(firmware: Firmware, bus: Bus) {
+    let mut scene = Scene::new();
+    let (path, _) = make_image(&scene, "crash=page-fault");
+    let before = fs::read(&path).unwrap();
+    scene.add_console(Kind::Virtio, 8);
+    run(guest(&scene, firmware, bus, &path), Outcome::Crashed { durable_everywhere: true });
+
+    let after = fs::read(&path).unwrap();
+    let is_reached = matches!(bus, Bus::Virtio | Bus::Nvme);
+    if is_reached {
+        let oracle = Oracle::new(&after[CONSOLE]).unwrap();
+        let lines = oracle.lines().unwrap();
+        assert!(bcon_lines(&path) == lines, "the readers differ");
+        has_crash(&lines);
+        assert!(after[..CONSOLE.start] == before[..CONSOLE.start], "written in front of the console");
+        assert!(after[CONSOLE.end..] == before[CONSOLE.end..], "written behind the console");
+    } else {
+        assert!(after == before, "a disk that only firmware reads was written to");
+    }
+    has_crash(&scene.lines(0));
+}
+
+/// The lines of one boot by a loader of firmware's, which crashed.
+fn has_crash(lines: &[String]) {
+    let record = crash_record(lines).unwrap().expect("no crash record");
+    assert!(record[1].contains("read from 0xdeadbeef000"), "{:?}", record[1]);
+    // What the loader said comes first.
+    assert!(lines[..20].iter().any(|line| line.contains("blockconsole loader ")), "{lines:#?}");
+    assert_eq!(lines.iter().filter(|line| line.contains("INFO  blockconsole: boot ")).count(), 1);
+}
+
+macro_rules! boots {
+    ($($name:ident: $firmware:ident, $bus:ident;)*) => {
+        $(#[test]
+        fn $name() {
+            captures_a_crash(Firmware::$firmware, Bus::$bus);
+        })*
+    };
+}
+
+boots! {
+    by_bios_from_virtio: Bios, Virtio;
+    by_bios_from_nvme: Bios, Nvme;
+    by_bios_from_ahci: Bios, Ahci;
+    by_bios_from_a_usb_stick: Bios, Usb;
+    by_uefi_from_virtio: Uefi, Virtio;
+    by_uefi_from_nvme: Uefi, Nvme;
+    by_uefi_from_a_usb_stick: Uefi, Usb;
+}
+
+#[test]
+fn the_same_programs_and_seed_make_the_same_image() {
+    let scene = Scene::new();
+    let (programs, loaders) = (Programs::find_or_build().unwrap(), Loaders::find_or_build().unwrap());
+    let images = [scene.path("a"), scene.path("b")].map(|path| {
+        let parts = Parts::from_programs(&loaders.bios, &loaders.uefi, &programs.kernel).unwrap();
+        make(&path, &parts, &Options { seed: Some(1), ..Options::default() }, false).unwrap();
+        fs::read(path).unwrap()
+    });
+    assert!(images[0] == images[1]);
+}
