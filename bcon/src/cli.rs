@@ -1,6 +1,7 @@
 //! The command line: what `bcon` takes, and what its help says.
 
 mod image;
+pub mod qr;
 
 pub use image::{FlashArgs, FlashOptions, ImageArgs, ImageOptions};
 
@@ -49,6 +50,8 @@ pub enum Command {
     Tail(TailArgs),
     /// Print the last crash record, checked and with functions and lines
     Crash(CrashArgs),
+    /// Print the crash record of QR codes in pictures of a screen
+    Qr(qr::QrArgs),
     /// Look for damage
     Verify(VerifyArgs),
     /// Print where a file's blocks are, for the kernel's `bcon.extents=`

@@ -9,6 +9,7 @@ mod format;
 pub mod image;
 mod list;
 mod manual;
+mod qr;
 mod select;
 mod tail;
 mod verify;
@@ -55,6 +56,7 @@ fn run(command: &Command) -> Result<u8> {
         Command::List(args) => list::run(args),
         Command::Cat(args) => cat::run(args),
         Command::Crash(args) => crash::run(args),
+        Command::Qr(args) => qr::run(args),
         Command::Tail(args) => tail::run(args),
         Command::Verify(args) => verify::run(args),
         Command::Extents(args) => extents::run(args),

@@ -27,6 +27,14 @@ pub struct Crash {
 }
 
 impl Crash {
+    /// The first crash record of a text that was not read from a console; `None` if there is none.
+    pub fn alone(text: Vec<u8>) -> Option<Self> {
+        let found = blockconsole::crash::find(&text, 0)?;
+        let part = |range| text.get::<std::ops::Range<usize>>(range).unwrap_or_default().to_vec();
+        let (lines, verdict, id) = (part(found.lines), found.verdict, found.id);
+        Some(Self { id, boot: None, tile: 0, index: 0, verdict, text: part(found.range), lines })
+    }
+
     /// Whether it is whole.
     pub fn is_whole(&self) -> bool {
         self.verdict == Verdict::Whole

@@ -20,6 +20,7 @@ pub mod log;
 pub mod medium;
 pub mod output;
 pub mod pieces;
+pub mod qr;
 pub mod signature;
 pub mod summary;
 pub mod sysfs;

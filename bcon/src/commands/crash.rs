@@ -44,7 +44,7 @@ pub(super) fn run(args: &CrashArgs) -> Result<u8> {
 }
 
 /// Opens the program that crashed: the one that is named, or the one in a folder that has the record's build id.
-fn open_symbols(path: &Path, record: &Record) -> Result<Symbols> {
+pub(super) fn open_symbols(path: &Path, record: &Record) -> Result<Symbols> {
     let shown = path.display();
     if !path.is_dir() {
         let symbols = Symbols::open(path)?;
@@ -62,7 +62,7 @@ fn open_symbols(path: &Path, record: &Record) -> Result<Symbols> {
 }
 
 /// The record as it stands on the disk; under each address of the backtrace, the functions that it belongs to.
-fn print(crash: &Crash, record: &Record, symbols: Option<&Symbols>, out: &mut dyn Write) -> io::Result<()> {
+pub(super) fn print(crash: &Crash, record: &Record, symbols: Option<&Symbols>, out: &mut dyn Write) -> io::Result<()> {
     let mut frame = 0;
     for line in crash.text.split_inclusive(|&byte| byte == b'\n') {
         write_harmless(line.trim_ascii_end(), out)?;
@@ -89,7 +89,7 @@ fn places(record: &Record, symbols: &Symbols, index: usize, address: u64) -> Vec
     symbols.frames(address, !is_trapped)
 }
 
-fn to_json(name: &str, crash: &Crash, record: &Record, symbols: Option<&Symbols>) -> Value {
+pub(super) fn to_json(name: &str, crash: &Crash, record: &Record, symbols: Option<&Symbols>) -> Value {
     let hex = |value: u64| format!("{value:#018x}");
     let frames: Vec<Value> = record
         .frames
