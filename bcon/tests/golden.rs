@@ -1,4 +1,4 @@
-//! Images fresh, full, wrapped and damaged, read by the program and by another parser.
+//! Images whole and damaged, read by the program and by a parser of our own.
 
 mod common;
 
