@@ -16,4 +16,5 @@ mod original_recipe;
 mod other_machines;
 mod power_cuts;
 mod run_command;
+mod screen;
 mod wrap;
