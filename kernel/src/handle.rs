@@ -71,6 +71,7 @@ impl Kernel {
         }
         self.plan = self.plan.map(Plan::from_now);
         if consoles::active() == 0 {
+            logger::expect_no_console();
             warn!("no disk or partition carries a console: the log is nowhere but on the serial port");
         }
     }

@@ -23,6 +23,8 @@ static LIMIT: RateLimit = RateLimit::new(32, 10_000_000);
 const CROWDED: u64 = 70;
 /// How often that is looked at, in records, while it is not.
 const LOOK_EVERY: u64 = 16;
+/// Whether lines are kept for a disk, or may be: until the disks have been looked at.
+static HAS_CONSOLES: AtomicBool = AtomicBool::new(true);
 static IS_CROWDED: AtomicBool = AtomicBool::new(false);
 /// Lines were suppressed that may not have been spoken of.
 static SUPPRESSED: AtomicBool = AtomicBool::new(false);
@@ -42,10 +44,14 @@ pub fn ring() -> Option<&'static Ring<'static>> {
     RING.get()
 }
 
-/// Finds out whether there are too many lines. Where nothing gets durable, there is nothing to be kept for a disk.
+/// There is no disk with a console, so that nothing has to be kept for one.
+pub(crate) fn expect_no_console() {
+    HAS_CONSOLES.store(false, Ordering::Relaxed);
+}
+
+/// Finds out whether there are too many lines.
 fn look(ring: &Ring<'_>) -> bool {
-    let durable = ring.durable();
-    let is_crowded = durable != 0 && ring.percent_since(durable) >= CROWDED;
+    let is_crowded = HAS_CONSOLES.load(Ordering::Relaxed) && ring.percent_since(ring.durable()) >= CROWDED;
     IS_CROWDED.store(is_crowded, Ordering::Relaxed);
     is_crowded
 }

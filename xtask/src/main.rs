@@ -4,6 +4,7 @@
 mod anywhere;
 mod bench;
 mod capture;
+mod drill;
 mod image;
 mod matrix;
 mod paths;
@@ -23,6 +24,7 @@ enum Command {
     Bench(bench::BenchOptions),
     Matrix(matrix::MatrixOptions),
     Anywhere(anywhere::AnywhereOptions),
+    Drill(drill::DrillOptions),
     Image(image::ImageCommand),
     Flash(image::FlashCommand),
     /// Run everything that CI runs: format, house rules, lints, and all tests, also those that boot guests.
@@ -36,6 +38,7 @@ fn main() -> ExitCode {
         Command::Run(options) => run::run(&options),
         Command::Bench(options) => bench::bench(&options).map(|()| ExitCode::SUCCESS),
         Command::Matrix(options) => matrix::matrix(&options),
+        Command::Drill(options) => drill::drill(&options),
         Command::Anywhere(options) => anywhere::anywhere(&options),
         Command::Image(command) => image::image(&command).map(|()| ExitCode::SUCCESS),
         Command::Flash(command) => image::flash(&command).map(|()| ExitCode::SUCCESS),

@@ -10,6 +10,7 @@ mod decoys;
 mod dying_disk;
 mod every_line;
 mod following;
+mod hard_crashes;
 mod images;
 mod no_disks;
 mod original_recipe;

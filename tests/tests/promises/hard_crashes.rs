@@ -1,0 +1,152 @@
+//! Crashes in bad company: locks held, memory overwritten, a disk that hangs.
+
+use std::env;
+use std::process::Command;
+
+use qemu::{Kind, Outcome, workspace};
+use tests::oracle::{Oracle, crash_record, line};
+use tests::recipe::{TILE, make_console, noise};
+use tests::{Scene, bcon_lines, gpt, random_word, run};
+
+/// The record of the only crash on a disk that is one console.
+fn record(scene: &Scene, disk: usize) -> Vec<String> {
+    let lines = scene.lines(disk);
+    crash_record(&lines).unwrap().unwrap_or_else(|| panic!("no record on disk {disk}: {lines:#?}")).to_vec()
+}
+
+fn marks(scene: &Scene, disk: usize, word: &str) -> usize {
+    let message = format!("mark {word}");
+    scene.lines(disk).iter().filter(|text| line(text).is_some_and(|line| line.message == message)).count()
+}
+
+#[test]
+fn with_all_locks_held_and_the_processor_in_a_bad_state() {
+    for kind in ["panic", "page-fault", "stack-overflow", "oom", "heap-corrupt"] {
+        let scene = Scene::with_consoles(&[Kind::Virtio, Kind::Nvme]);
+        let word = random_word();
+        scene.run_crash(&format!("mark={word} crash={kind} crash.with=locks,interrupts-off,sse,direction,flags"));
+        for disk in 0..2 {
+            record(&scene, disk);
+            assert_eq!(marks(&scene, disk, &word), 1, "{kind}, disk {disk}");
+        }
+    }
+}
+
+#[test]
+fn overwritten_memory_sends_no_write_to_a_wrong_place() {
+    let (first, count) = (2_056, 10_000);
+    let mut disk = gpt::disk(20_000, &[(40, 2_000), (first, count), (12_100, 7_000)]);
+    let place = first as usize * gpt::BLOCK..(first + count) as usize * gpt::BLOCK;
+    make_console(&mut disk[place.clone()], 7);
+    let decoy = noise(4 * TILE, 5);
+
+    let mut scene = Scene::new();
+    for kind in [Kind::Virtio, Kind::Nvme] {
+        scene.add(kind, &disk);
+        scene.add(kind, &decoy);
+    }
+    let word = random_word();
+    let report = scene.run_crash(&format!("mark={word} crash=panic crash.corrupt=on"));
+    assert!(report.serial_text().contains("was overwritten; the disks were searched"), "{report}");
+    for number in [0, 2] {
+        let after = scene.image(number);
+        assert!(after[..place.start] == disk[..place.start], "disk {number}: written in front of the partition");
+        assert!(after[place.end..] == disk[place.end..], "disk {number}: written behind the partition");
+        let lines = Oracle::new(&after[place.clone()]).unwrap().lines().unwrap();
+        assert!(crash_record(&lines).unwrap().is_some(), "disk {number}");
+        assert!(lines.iter().any(|text| text.ends_with(&format!("mark {word}"))), "disk {number}");
+        assert!(scene.image(number + 1) == decoy, "disk {}: has no console, and was written to", number + 1);
+    }
+}
+
+#[test]
+fn a_disk_that_hangs_holds_up_no_other() {
+    for (hanging, sound, name) in [(Kind::Virtio, Kind::Nvme, "nvme0n1"), (Kind::Nvme, Kind::Virtio, "vda")] {
+        let mut scene = Scene::with_consoles(&[hanging, sound]);
+        scene.disk(0).faults = vec!["hang".parse().unwrap()];
+        let running = scene.start("crash=panic:300 watchdog=off");
+        // The reset of the one that hangs, which comes last, stops this machine for ever.
+        running.wait_for_serial("does not answer; reset once all else is done").unwrap();
+        let serial = String::from_utf8_lossy(&running.serial().bytes()).into_owned();
+        running.kill().unwrap();
+        let said = format!("crash: {name}: durable after ");
+        let rest = serial.lines().find_map(|line| line.strip_prefix(&said)).unwrap_or_else(|| panic!("{serial}"));
+        let counts = rest.split_ascii_whitespace().filter_map(|word| word.split_once('='));
+        let commands: u32 = counts.filter(|(name, _)| *name != "resets").map(|(_, n)| n.parse::<u32>().unwrap()).sum();
+        assert!(commands <= 6, "{rest}");
+        assert!(record(&scene, 1)[1].contains("provoked by crash=panic"));
+    }
+}
+
+#[test]
+fn bytes_of_the_stack_stay_out_of_the_record_if_so_asked() {
+    for (word, shows) in [("on", true), ("off", false)] {
+        let scene = Scene::with_consoles(&[Kind::Virtio]);
+        scene.run_crash(&format!("crash=page-fault crash.stack={word}"));
+        let record = record(&scene, 0);
+        assert_eq!(record.iter().any(|line| line.starts_with("stack ")), shows, "{record:#?}");
+        assert!(record.iter().any(|line| line.starts_with("frame ")), "{record:#?}");
+    }
+}
+
+#[test]
+fn an_nmi_can_be_reported_and_the_program_goes_on() {
+    let scene = Scene::with_consoles(&[Kind::Virtio, Kind::Nvme]);
+    let mut running = scene.start("app=idle nmi=report crash=panic:2000 watchdog=off");
+    running.wait_for_serial("now logging to nvme0n1").unwrap();
+    running.qmp().inject_nmi().unwrap();
+    running.wait_for_serial("non-maskable interrupt at 0x").unwrap();
+    running.wait().unwrap().expect(Outcome::Crashed { durable_everywhere: true }).unwrap();
+    for disk in 0..2 {
+        assert!(record(&scene, disk)[1].contains("provoked by crash=panic"));
+        assert!(scene.lines(disk).iter().any(|line| line.contains("non-maskable interrupt at 0x")));
+    }
+}
+
+#[test]
+fn after_a_triple_fault_the_next_boot_saves_the_last_words() {
+    let scene = Scene::with_consoles(&[Kind::Virtio, Kind::Nvme]);
+    let word = random_word();
+    let mut guest = scene.guest(&format!("mark={word} crash=triple-fault"));
+    guest.restarts = true;
+    run(guest, Outcome::Finished);
+    for disk in 0..2 {
+        // The reset cut a line in the middle, which the plain reader joins with the next boot's first.
+        let lines = bcon_lines(&scene.image_path(disk));
+        assert_eq!(lines.iter().filter(|text| text.ends_with(&format!("mark {word}"))).count(), 1);
+        let at = |text: &str| lines.iter().position(|line| line.contains(text)).unwrap_or_else(|| panic!("{lines:#?}"));
+        let (begin, saved) = (at("recovered: what the boot "), at(&format!("mark {word}")));
+        assert!(begin < saved && saved < at("; this boot follows"), "{lines:#?}");
+        assert!(at(" was reset or cut short") > saved, "{lines:#?}");
+        // Its reset was not by a second crash.
+        assert_eq!(crash_record(&lines).unwrap(), None);
+    }
+}
+
+/// The long campaigns are commands. A few of their guests are run with all other tests.
+fn campaign(_: &Scene, words: &[&str]) -> String {
+    let mut command = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    command.args(["run", "--quiet", "--package", "xtask", "--"]).args(words).current_dir(workspace());
+    let output = command.output().unwrap();
+    let text = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
+    assert_eq!(output.status.code(), Some(0), "{words:?}: {text}");
+    text
+}
+
+#[test]
+fn a_crash_at_any_instruction_is_captured() {
+    campaign(&Scene::new(), &["anywhere", "--count", "21", "--jobs", "1"]);
+}
+
+#[test]
+fn a_panic_is_captured_on_all_disks_at_all_moments() {
+    campaign(&Scene::new(), &["matrix", "--only", "assert/", "--jobs", "1"]);
+}
+
+#[test]
+fn a_drill_says_that_a_setup_captures() {
+    let scene = Scene::with_consoles(&[Kind::Virtio, Kind::Nvme]);
+    let setup = format!("virtio:{}+nvme:{}", scene.image_path(0).display(), scene.image_path(1).display());
+    let text = campaign(&scene, &["drill", &setup]);
+    assert!(text.contains(": captures: the record was whole on 2 of 2 consoles"), "{text}");
+}
