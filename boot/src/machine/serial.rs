@@ -16,8 +16,11 @@ const TRANSMITTER_EMPTY: u8 = 1 << 5;
 
 /// Polls for room in the transmitter before the port is given up: several times what a byte takes at 115,200 bit/s.
 const PATIENCE: u32 = 100_000;
+/// The same for a port that has taken a byte before. In a virtual machine it is the reader on the host who may be slow.
+const LONG_PATIENCE: u32 = 5_000_000;
 
 static GIVEN_UP: AtomicBool = AtomicBool::new(false);
+static HAS_WORKED: AtomicBool = AtomicBool::new(false);
 
 /// The first serial port at 115,200 bit/s, 8 data bits, no parity, 1 stop bit. Never fails, and waits
 /// a bounded time: a port that is not there, or takes nothing, swallows what is written.
@@ -55,13 +58,15 @@ impl Serial {
         if GIVEN_UP.load(Ordering::Relaxed) {
             return;
         }
-        for _ in 0..PATIENCE {
+        let patience = if HAS_WORKED.load(Ordering::Relaxed) { LONG_PATIENCE } else { PATIENCE };
+        for _ in 0..patience {
             // SAFETY: reading the line status has no effect on memory.
             let status = unsafe { port::read8(LINE_STATUS) };
             if status == 0xFF {
                 break;
             }
             if status & TRANSMITTER_EMPTY != 0 {
+                HAS_WORKED.store(true, Ordering::Relaxed);
                 // SAFETY: writing the port sends a byte, and touches no memory.
                 unsafe { port::write8(DATA, byte) };
                 return;

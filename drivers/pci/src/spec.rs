@@ -134,6 +134,8 @@ bitflags! {
 pub mod class {
     /// NVM Express I/O controller.
     pub const NVME: (u8, u8, u8) = (0x01, 0x08, 0x02);
+    /// RAID controller: base class and subclass. Intel's Volume Management Device calls itself that, too.
+    pub const RAID: (u8, u8) = (0x01, 0x04);
     /// PCI-to-PCI bridge: base class and subclass.
     pub const PCI_BRIDGE: (u8, u8) = (0x06, 0x04);
 }

@@ -140,6 +140,11 @@ pub fn start_pci<C: ConfigSpace + ?Sized>(config: &C, numbers: &mut Numbers) -> 
             started.extend(start_nvme(&function, numbers));
         } else if virtio_blk::pci::is_virtio_block(&function) {
             started.extend(start_virtio(&function, numbers));
+        } else if (identity.class.base, identity.class.sub) == pci::spec::class::RAID {
+            warn!(
+                "disks behind the RAID controller at {} are not seen: switch RAID and VMD off in the machine's setup",
+                function.address()
+            );
         }
     }
     started

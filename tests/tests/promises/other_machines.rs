@@ -62,3 +62,14 @@ fn nvme_with_a_single_queue() {
 fn nvme_with_small_transfers() {
     works(Machine::Q35, Kind::Nvme, &["mdts=1"]);
 }
+
+#[test]
+fn a_raid_controller_is_named_with_what_to_do() {
+    let scene = Scene::with_consoles(&[Kind::Virtio]);
+    let mut guest = scene.guest("");
+    guest.arguments = ["-device", "megasas"].map(Into::into).into();
+    run(guest, Outcome::Finished);
+    let lines = scene.lines(0);
+    let warning = "are not seen: switch RAID and VMD off";
+    assert_eq!(lines.iter().filter(|line| line.contains("WARN") && line.contains(warning)).count(), 1, "{lines:#?}");
+}

@@ -86,6 +86,7 @@ fn start(bios: &mut Bios, drive: u8) -> Result<Never, Error> {
     log::info(format_args!("blockconsole loader {}, BIOS", env!("CARGO_PKG_VERSION")));
     let features = cpu::Features::read();
     cpu::check(features)?;
+    memory::check_low()?;
     memory::open_a20(bios)?;
     let mut map = memory::map(bios)?;
     for region in map.regions() {

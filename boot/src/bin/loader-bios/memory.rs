@@ -5,6 +5,7 @@
 use crate::call::{BUFFERS, Bios, Registers};
 use boot::Error;
 use boot::elf::{u32_at, u64_at};
+use boot::image_layout::STAGE2_END;
 use boot::machine::port;
 use boot::memory_map::{LOW_MEMORY_END, MemoryMap};
 use bootloader_api::info::MemoryRegionKind;
@@ -12,6 +13,19 @@ use bootloader_api::info::MemoryRegionKind;
 const SMAP: u32 = 0x534D_4150;
 /// Most entries that are taken.
 const MAX_ENTRIES: usize = 256;
+
+/// Checks that what BIOS keeps for itself below 640 KiB lies behind this program.
+pub(crate) fn check_low() -> Result<(), Error> {
+    /// In BIOS's data area: KiB of memory before that.
+    const BASE_MEMORY: usize = 0x413;
+    let size = core::ptr::with_exposed_provenance::<u16>(BASE_MEMORY);
+    // SAFETY: BIOS's data area, which is mapped; any bytes will do.
+    let kib = u64::from(unsafe { size.read_unaligned() });
+    if kib * 1024 < STAGE2_END {
+        return Err(Error::Firmware("576 KiB of free memory below 640 KiB"));
+    }
+    Ok(())
+}
 
 /// Asks BIOS for the memory map.
 pub(crate) fn map(bios: &mut Bios) -> Result<MemoryMap, Error> {
