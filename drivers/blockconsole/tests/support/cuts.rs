@@ -22,7 +22,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 /// One cut in so many is checked in full.
-pub const FULL_EVERY: u64 = 797;
+pub const FULL_EVERY: u64 = 1601;
 
 /// A line that was reported durable: when, and where it ends.
 #[derive(Clone, Debug)]
