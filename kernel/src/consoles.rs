@@ -14,7 +14,7 @@ use crate::devices::disk::{Disk, Name};
 use crate::devices::event::Reporter;
 use crate::devices::find::{Progress, Ready, Starting};
 use crate::devices::platform::Machine;
-use crate::{logger, scan, serial_log, tick};
+use crate::{logger, scan, serial_log, survey, tick};
 use alloc::vec::Vec;
 use block::{BlockDevice, State};
 use blockconsole::console::{self, Config, Console};
@@ -207,13 +207,21 @@ pub fn describe() {
         let name = console.name();
         match (console.identity(), console.position()) {
             (Some((uuid, boot)), Some((tile, round, _))) => {
-                info!("console {name}: uuid {uuid:08x}, boot {boot}, tile {tile}, round {round}");
+                let last = match console.kept_crashes() {
+                    0 if boot == 1 => "none",
+                    0 => "no crash record",
+                    _ => "crashed",
+                };
+                info!(
+                    target: survey::TARGET,
+                    "console: {name} uuid={uuid:08x} boot={boot} tile={tile} round={round} boot_before=\"{last}\""
+                );
             }
-            _ => info!("console {name}: not logging"),
+            _ => info!(target: survey::TARGET, "console: {name} not logging"),
         }
     }
     if consoles.all().next().is_none() {
-        info!("no console: no disk or partition carries a blockconsole header");
+        info!(target: survey::TARGET, "console: none: there is no console, as no disk or partition carries a header");
     }
 }
 

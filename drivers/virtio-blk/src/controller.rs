@@ -79,6 +79,11 @@ pub struct Session {
 }
 
 impl Session {
+    /// What was agreed on with the device.
+    pub const fn features(&self) -> Features {
+        self.features
+    }
+
     /// Whether the device has a queue that is set aside for the crash port.
     pub const fn has_spare_queue(&self) -> bool {
         self.spare.is_some()

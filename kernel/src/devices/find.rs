@@ -97,6 +97,7 @@ impl Starting {
                 match disk.state() {
                     State::Recovering => Progress::Going(Self::Virtio { number, disk, station, early }),
                     State::Ready => {
+                        survey::describe_virtio(&name, disk.session());
                         Progress::Over(Vec::from([Ready { name, disk: Disk::virtio(*disk), station }]), early)
                     }
                     State::Dead(error) => {

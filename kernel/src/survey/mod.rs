@@ -1,7 +1,7 @@
 //! What the machine is, and what looks wrong with it, as lines of the log.
 //!
 //! Every line is `diag: <section>: key=value key="text" …`, so that `bcon cat --target diag --grep '^.*pci:'` finds what one wants to
-//! know. Sections: `cpu`, `memory`, `memtest`, `acpi`, `smbios`, `pci`, `nvme`, `disk`, `partition`, `console`, `timing`, and last `finding` (warnings)
+//! know. Sections: `cpu`, `memory`, `memtest`, `acpi`, `smbios`, `pci`, `nvme`, `virtio`, `disk`, `partition`, `console`, `timing`, and last `finding` (warnings)
 //! and `summary`. All that firmware and devices say is taken for hostile: it is read within bounds, and what makes no sense is said so.
 
 pub mod acpi;
@@ -14,7 +14,7 @@ mod nvme;
 mod pci;
 pub mod smbios;
 
-pub use disks::look_at;
+pub use disks::{describe_virtio, look_at};
 pub use firmware::note as note_firmware;
 pub use nvme::keep as keep_controller;
 

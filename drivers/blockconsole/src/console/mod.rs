@@ -252,6 +252,11 @@ impl<'a, B: AsRef<[u8]> + AsMut<[u8]>, const N: usize> Console<'a, B, N> {
         self.tiles.identity.map(|identity| (identity.uuid, identity.boot))
     }
 
+    /// The crash records of boots before this one that are kept. None are if the boot before left none: see [`series`](crate::series).
+    pub fn kept_crashes(&self) -> usize {
+        self.tiles.kept.records().len()
+    }
+
     /// The tile that is being written, its round, and how many of its bytes are filled.
     pub fn position(&self) -> Option<(u32, u32, u32)> {
         let current = self.tiles.current?;
