@@ -1,4 +1,4 @@
-//! Disks that fail, hang, crawl or vanish cost no line that is not counted, and nothing hangs with them.
+//! Disks that fail, hang, crawl or vanish cost no line that is not counted.
 #![forbid(unsafe_code)]
 
 use std::thread;
