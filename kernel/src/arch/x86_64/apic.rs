@@ -94,7 +94,7 @@ impl<R: Registers> LocalApic<R> {
             if elapsed >= MEASURE_NS {
                 break;
             }
-            cpu::relax();
+            cpu::pause();
         }
         let counted = u32::MAX - self.read(register::CURRENT_COUNT);
         let Some(count) = count_for(counted, elapsed, period_ns) else {

@@ -151,6 +151,6 @@ pub fn triple_fault() -> ! {
 
 fn wait() {
     for _ in 0..PATIENCE {
-        cpu::relax();
+        cpu::pause();
     }
 }
