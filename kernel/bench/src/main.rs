@@ -6,6 +6,8 @@
 //! ```text
 //! bench: <disk> <what> bytes=<n> depth=<n> operations=<n> total_ns=<n> median_ns=<n>
 //! ```
+//!
+//! With `program.wrap=N` on the command line it makes N small writes to each disk instead, and says when they are over.
 #![no_std]
 #![no_main]
 
@@ -26,12 +28,19 @@ fn main(start: Start) -> ! {
     // The clock began when the loader did; everything said so far is durable now.
     let now = clock::now_ns();
     serial_log::say(format_args!("bench: consoles start bytes=0 depth=1 operations=1 total_ns={now} median_ns={now}"));
+    let wrap = kernel.words.own("wrap").and_then(|writes| writes.parse().ok());
     consoles::on_each_disk(|name, disk, place| {
-        if let Err(error) = raw::measure(name, disk, place) {
+        let measured = match wrap {
+            Some(writes) => raw::wrap(name, disk, place, writes),
+            None => raw::measure(name, disk, place),
+        };
+        if let Err(error) = measured {
             serial_log::say(format_args!("bench: failed: {name}: {error}"));
         }
     });
-    lines::measure(&mut kernel);
+    if wrap.is_none() {
+        lines::measure(&mut kernel);
+    }
     serial_log::say(format_args!("bench: done"));
     kernel.finish()
 }

@@ -133,6 +133,15 @@ impl Disk {
         }
     }
 
+    /// How often a doorbell was rung again because nothing had come for a while.
+    pub fn doorbells_rung_again(&self) -> u64 {
+        match &self.way {
+            Way::Virtio(disk) => disk.counters().notified_again,
+            // NVMe drivers need not do so: a doorbell's value says how far the queue is filled.
+            Way::Nvme(_) | Way::NvmeCrash(_) | Way::VirtioCrash(_) | Way::Rehearsal(_) => 0,
+        }
+    }
+
     /// A buffer that a request was given up without, and the request's tag, now that the disk has come back.
     pub fn reclaim(&mut self) -> Option<(Tag, DmaBuffer)> {
         match &mut self.way {
