@@ -156,3 +156,21 @@ fn a_controller_is_reset_when_it_keeps_commands_too_long() {
         assert!(reset.is_some(), "{report}");
     }
 }
+
+/// The host stops the machine when it has no space left, and lets it go on when it has.
+#[test]
+fn a_machine_that_is_stopped_for_want_of_space_goes_on() {
+    let mut scene = Scene::with_consoles(&[Kind::Virtio]);
+    scene.disk(0).faults = vec!["enospc-once@2100".parse().unwrap()];
+    scene.disk(0).properties = vec!["werror=stop".to_owned()];
+    let mut running = scene.start("app=lines:2000 serial=off");
+    // Once when the sector is erased, and once when it is written.
+    for _ in 0..2 {
+        running.qmp().wait_for_event("STOP", Instant::now() + Duration::from_secs(30)).unwrap();
+        running.qmp().resume().unwrap();
+    }
+    running.wait().unwrap().expect(Outcome::Finished).unwrap();
+    let lines = scene.lines(0);
+    assert!(has_all(&lines, 2000));
+    assert!(!contains(&lines, " failed"), "{lines:#?}");
+}

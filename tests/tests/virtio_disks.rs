@@ -1,7 +1,7 @@
 //! virtio disks of every shape are consoles like any other.
 #![forbid(unsafe_code)]
 
-use qemu::{Guest, Kind, Machine, Outcome};
+use qemu::{Guest, Kind, Machine, Outcome, Programs};
 use tests::Scene;
 use tests::oracle::crash_record;
 
@@ -63,5 +63,25 @@ fn a_machine_without_a_bus_with_acpi_and_without() {
             guest.machine = Machine::Microvm;
             guest.arguments.extend(["-machine".into(), format!("acpi={acpi}").into()]);
         });
+    }
+}
+
+/// The indices of queues have 16 bits. A doorbell that went missing would be rung again, after a while.
+#[test]
+fn seventy_thousand_writes_wrap_the_indices_of_queues() {
+    const WRITES: u64 = 70_000;
+    let programs = Programs::build_with("bench", false).unwrap();
+    for kind in [Kind::Virtio, Kind::Nvme] {
+        let mut scene = Scene::new();
+        scene.add_console(kind, 64);
+        let mut guest = scene.guest(&format!("program.wrap={WRITES}"));
+        guest.kernel = Some(programs.kernel.clone());
+        let report = tests::run(guest, Outcome::Finished);
+        let text = report.serial_text();
+        let said = format!(": {WRITES} writes are over, doorbells rung again: ");
+        let again =
+            text.lines().find_map(|line| line.strip_prefix("bench: ")?.split_once(&said)?.1.parse::<u64>().ok());
+        // A host that is busy may take its time, and have its doorbell rung again without need.
+        assert!(again.is_some_and(|again| again < WRITES / 100), "{kind:?}: {again:?}: {report}");
     }
 }
