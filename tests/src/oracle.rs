@@ -92,6 +92,10 @@ impl<'a> Oracle<'a> {
                     true => text.extend(piece.iter().filter(|byte| **byte != 0)),
                 }
             }
+            // A line does not go on behind what was left unwritten: its disk was given up in the middle of it.
+            if tile.ends_with(&[0]) && text.last().is_some_and(|byte| *byte != b'\n') {
+                text.push(b'\n');
+            }
         }
         text
     }

@@ -80,7 +80,12 @@ impl Scene {
         let lines = oracle.lines().unwrap();
         let same = bcon_lines(&self.image_path(number));
         match oracle.wrapped {
-            false => assert!(same == lines, "disk {number}: the readers differ"),
+            false => {
+                let differ = same.iter().zip(&lines).position(|(one, other)| one != other);
+                let differ = differ.unwrap_or(same.len().min(lines.len()));
+                let (one, other) = (same.get(differ), lines.get(differ));
+                assert!(same == lines, "disk {number}: the readers differ in line {differ}: {one:?}, {other:?}");
+            }
             // The beginning of a tile that is about to be overwritten is there for one reader, and not for the other.
             true => assert!(same.ends_with(&lines[1..]), "disk {number}: the readers differ"),
         }
