@@ -18,8 +18,8 @@ pub(crate) struct Files<'a> {
     pub(crate) ovmf: Option<(&'a Path, &'a Path)>,
 }
 
-/// Everything after the program's name.
-pub(crate) fn arguments(guest: &Guest, files: &Files<'_>, paused: bool) -> Result<Vec<OsString>> {
+/// Everything after the program's name. The machine starts paused.
+pub(crate) fn arguments(guest: &Guest, files: &Files<'_>) -> Result<Vec<OsString>> {
     let mut list = Arguments(Vec::new());
     list.add(["-nodefaults", "-no-user-config", "-display", "none"]);
     if !guest.restarts {
@@ -52,9 +52,7 @@ pub(crate) fn arguments(guest: &Guest, files: &Files<'_>, paused: bool) -> Resul
     if guest.debug {
         list.add(["-s"]);
     }
-    if guest.debug || paused {
-        list.add(["-S"]);
-    }
+    list.add(["-S"]);
     list.0.extend(guest.arguments.iter().cloned());
     Ok(list.0)
 }

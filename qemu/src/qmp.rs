@@ -1,6 +1,7 @@
 //! QEMU's control socket (QMP): commands, their answers, and events.
 
 use std::collections::VecDeque;
+use std::fmt;
 use std::io::{self, BufRead, BufReader, Write};
 use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
@@ -10,6 +11,18 @@ use serde_json::{Value, json};
 
 /// How long QEMU may take to answer a command.
 const PATIENCE: Duration = Duration::from_secs(60);
+
+/// QEMU ended, and its end of the connection with it.
+#[derive(Debug)]
+struct Closed;
+
+impl fmt::Display for Closed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("QEMU closed its control socket")
+    }
+}
+
+impl std::error::Error for Closed {}
 
 /// A connection to QEMU. Every call ends after a minute at the latest.
 #[derive(Debug)]
@@ -38,7 +51,9 @@ impl Qmp {
     /// What QEMU says against it; no answer in a minute; a closed connection.
     pub fn execute(&mut self, command: &str, arguments: Value) -> Result<Value> {
         let message = json!({ "execute": command, "arguments": arguments });
-        writeln!(self.reader.get_ref(), "{message}").with_context(|| format!("cannot send {command} to QEMU"))?;
+        writeln!(self.reader.get_ref(), "{message}")
+            .map_err(closed)
+            .with_context(|| format!("cannot send {command} to QEMU"))?;
         let deadline = Instant::now() + PATIENCE;
         loop {
             let mut answer =
@@ -94,6 +109,15 @@ impl Qmp {
         self.execute("cont", json!({})).map(drop)
     }
 
+    /// Lets a machine begin that was started paused. A short guest may have ended before QEMU answers: then how it ended
+    /// is for its exit status to say.
+    pub(crate) fn begin(&mut self) -> Result<()> {
+        match self.resume() {
+            Err(error) if error.is::<Closed>() => Ok(()),
+            result => result,
+        }
+    }
+
     /// Presses the reset button.
     ///
     /// # Errors
@@ -120,7 +144,7 @@ impl Qmp {
             };
             self.reader.get_ref().set_read_timeout(Some(left))?;
             match self.reader.read_line(&mut self.partial) {
-                Ok(0) => bail!("QEMU closed its control socket"),
+                Ok(0) => bail!(Closed),
                 Ok(_) if self.partial.ends_with('\n') => {
                     let line = std::mem::take(&mut self.partial);
                     return serde_json::from_str(&line).map(Some).with_context(|| format!("QEMU said {line:?}"));
@@ -128,9 +152,17 @@ impl Qmp {
                 Ok(_) => {}
                 Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) => {}
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(error).context("cannot read from QEMU's control socket"),
+                Err(error) => return Err(closed(error)).context("cannot read from QEMU's control socket"),
             }
         }
+    }
+}
+
+/// Tells the end of QEMU from what else may be wrong with the connection.
+fn closed(error: io::Error) -> anyhow::Error {
+    match error.kind() {
+        io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe => Closed.into(),
+        _ => error.into(),
     }
 }
 
@@ -158,6 +190,26 @@ mod tests {
         assert!(qmp.wait_for_event("STOP", Instant::now() + Duration::from_millis(1)).is_err());
         drop(theirs);
         assert!(qmp.inject_nmi().is_err());
+    }
+
+    #[test]
+    fn a_machine_that_ends_at_once_has_begun_and_one_that_is_refused_has_not() {
+        let started = |then: &[u8]| {
+            let (ours, mut theirs) = pair();
+            theirs.write_all(b"{\"QMP\": {}}\n{\"return\": {}}\n").unwrap();
+            theirs.write_all(then).unwrap();
+            let qmp = Qmp::new(ours).unwrap();
+            (qmp, theirs)
+        };
+        let (mut qmp, theirs) = started(b"{\"return\": {}}\n");
+        qmp.begin().unwrap();
+        // Ended before the command, and while it was on its way: with bytes that were not read, the end is a reset.
+        drop(theirs);
+        qmp.begin().unwrap();
+        qmp.begin().unwrap();
+        assert!(qmp.resume().is_err());
+        let (mut qmp, _theirs) = started(b"{\"error\": {\"desc\": \"no\"}}\n");
+        assert!(qmp.begin().unwrap_err().to_string().contains("refused cont"));
     }
 
     #[test]

@@ -64,7 +64,7 @@ impl Running {
         let (serial, control) = (listen(paths.serial)?, listen(paths.control)?);
         let hangs = guest.disks.iter().map(|disk| disk.faults.contains(&Fault::Hang));
         let hangs: Vec<usize> = hangs.enumerate().filter_map(|(number, hangs)| hangs.then_some(number)).collect();
-        let words = arguments(&guest, &paths, !hangs.is_empty())?;
+        let words = arguments(&guest, &paths)?;
         let command = shell_line(&program, &words);
 
         let started = Instant::now();
@@ -105,8 +105,9 @@ impl Running {
         for number in &hangs {
             running.hold_next_write(*number)?;
         }
-        if !hangs.is_empty() && !guest.debug {
-            running.qmp.resume()?;
+        // QEMU started it paused, so that it cannot end before QEMU and we have met.
+        if !guest.debug {
+            running.qmp.begin()?;
         }
         Ok(running)
     }

@@ -27,8 +27,7 @@ enum Command {
     Drill(drill::DrillOptions),
     Image(image::ImageCommand),
     Flash(image::FlashCommand),
-    /// Run everything that CI runs: format, house rules, lints, and all tests, also those that boot guests.
-    Test,
+    Test(test::TestOptions),
     /// Check the house rules: arrows between packages, unsafe code, files, licences.
     Tidy,
 }
@@ -42,7 +41,7 @@ fn main() -> ExitCode {
         Command::Anywhere(options) => anywhere::anywhere(&options),
         Command::Image(command) => image::image(&command).map(|()| ExitCode::SUCCESS),
         Command::Flash(command) => image::flash(&command).map(|()| ExitCode::SUCCESS),
-        Command::Test => test::test().map(|()| ExitCode::SUCCESS),
+        Command::Test(options) => test::test(&options).map(|()| ExitCode::SUCCESS),
         Command::Tidy => tidy::tidy().map(|()| ExitCode::SUCCESS),
     };
     done.unwrap_or_else(|error| {

@@ -113,6 +113,25 @@ fn other_codes_and_other_records_are_told_apart() {
 }
 
 #[test]
+fn no_code_is_empty() {
+    for len in 0..40 {
+        let record = vec![b'x'; len];
+        let (mut memory, mut room) = (vec![0; MODEL_WORDS], vec![0; MAX_PACKED]);
+        let packed = Sender::new(&record, &mut memory, &mut room).expect("it can be packed").packed_len();
+        for pieces in 1..=packed.min(MAX_PIECES) {
+            assert_eq!(receive(&send(&record, pieces)).as_ref(), Ok(&record), "{len} bytes in {pieces} codes");
+        }
+        let sender = Sender::new(&record, &mut memory, &mut room).expect("it can be packed");
+        for pieces in [0, packed + 1, MAX_PIECES + 1] {
+            let possible = (1..=packed.min(MAX_PIECES)).contains(&pieces);
+            assert_eq!(sender.text_len(pieces).is_some(), possible, "{len} bytes in {pieces} codes");
+            assert_eq!(sender.text(0, pieces, &mut vec![0; MAX_TEXT]).is_some(), possible);
+        }
+        assert_eq!(sender.text(1, 1, &mut vec![0; MAX_TEXT]), None);
+    }
+}
+
+#[test]
 fn every_changed_character_shows() {
     let texts = send(&record(4), 1);
     for at in 0..texts[0].len() {
@@ -136,6 +155,8 @@ proptest! {
 
     #[test]
     fn whatever_is_packed_comes_back(record in proptest::collection::vec(any::<u8>(), 0..600), pieces in 1..3_usize) {
+        // The shortest texts become a single byte.
+        let pieces = if record.len() < 16 { 1 } else { pieces };
         prop_assert_eq!(receive(&send(&record, pieces)), Ok(record));
     }
 

@@ -40,6 +40,14 @@ fn every_machine_runs_a_guest() {
 }
 
 #[test]
+fn a_guest_that_ends_at_once_is_met_first() {
+    for _ in 0..20 {
+        let report = run(|guest| guest.machine = Machine::Microvm, &[&tiny::exit(16)]);
+        assert_eq!(report.outcome, Outcome::Finished, "{report}");
+    }
+}
+
+#[test]
 fn firmware_boots_an_image() {
     let directory = TemporaryDirectory::new().unwrap();
     let image = directory.file("image");

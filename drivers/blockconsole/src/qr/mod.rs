@@ -46,18 +46,21 @@ impl<'p> Sender<'p> {
         self.packed.len()
     }
 
-    /// Characters of the longest text if there are so many pieces; `None` if they have to be more.
+    /// Characters of the longest text if there are so many pieces; `None` if they have to be more, or fewer: none is empty.
     pub fn text_len(&self, pieces: usize) -> Option<usize> {
-        let longest =
-            HEADER + self.packed.len().checked_div(pieces)? + usize::from(!self.packed.len().is_multiple_of(pieces));
-        (longest <= MAX_PIECE && pieces <= MAX_PIECES).then_some(PREFIX.len() + base45::encoded_len(longest))
+        if !(1..=MAX_PIECES.min(self.packed.len())).contains(&pieces) {
+            return None;
+        }
+        let longest = HEADER + self.packed.len().div_ceil(pieces);
+        (longest <= MAX_PIECE).then_some(PREFIX.len() + base45::encoded_len(longest))
     }
 
     /// Writes the text of piece `number`, counted from 0, of so many. Returns its length.
     pub fn text(&self, number: usize, pieces: usize, out: &mut [u8]) -> Option<usize> {
         self.text_len(pieces)?;
-        let step = self.packed.len().div_ceil(pieces);
-        let content = self.packed.chunks(step).nth(number)?;
+        // As even as can be, so that no piece is empty; the first is as long as any.
+        let start = |number: usize| (number * self.packed.len()).div_ceil(pieces);
+        let content = self.packed.get(start(number)..start(number + 1))?;
         let mut piece = [0; MAX_PIECE];
         let [len_low, len_high] = self.len.to_le_bytes();
         let [a, b, c, d] = self.checksum.to_le_bytes();
