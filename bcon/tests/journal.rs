@@ -45,6 +45,7 @@ fn systemd_shows_the_lines_with_priorities_boots_and_times() {
     let export = folder.write("export", bcon_ok(0, ["cat", path, "--output", "journal"]).as_bytes());
 
     let Some(entries) = through_systemd(&folder, &export) else {
+        assert!(std::env::var_os("BLOCKCONSOLE_TOOLS").is_none(), "systemd's programs are required, and not there");
         eprintln!(
             "skipped: systemd-journal-remote or journalctl is not installed (apt-get install systemd-journal-remote)"
         );

@@ -40,4 +40,4 @@ pub use qmp::Qmp;
 pub use running::{GUEST_COUNT, Running};
 pub use serial::Serial;
 pub use temporary::TemporaryDirectory;
-pub use tools::{Tool, require};
+pub use tools::{FOR_TESTS, Tool, require};

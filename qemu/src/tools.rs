@@ -17,7 +17,14 @@ pub enum Tool {
     Ovmf,
     /// QEMU's program that converts disk images.
     QemuImg,
+    /// systemd's program that takes in exported journals: tests give it what `bcon` exports. It is in no search path.
+    JournalRemote,
+    /// A program that reads QR codes, and is not ours: tests show it a crash.
+    Zbar,
 }
+
+/// Everything that only tests need, besides [`Tool::Qemu`].
+pub const FOR_TESTS: [Tool; 4] = [Tool::Ovmf, Tool::QemuImg, Tool::JournalRemote, Tool::Zbar];
 
 /// Where distributions have OVMF's code: Debian, Fedora, Arch, SUSE.
 const OVMF_PLACES: [&str; 5] = [
@@ -28,12 +35,18 @@ const OVMF_PLACES: [&str; 5] = [
     "/usr/share/qemu/ovmf-x86_64-code.bin",
 ];
 
+/// Where distributions have systemd's program.
+const JOURNAL_REMOTE_PLACES: [&str; 2] =
+    ["/usr/lib/systemd/systemd-journal-remote", "/lib/systemd/systemd-journal-remote"];
+
 impl Tool {
     const fn name(self) -> &'static str {
         match self {
             Self::Qemu => "qemu-system-x86_64",
             Self::Ovmf => "OVMF",
             Self::QemuImg => "qemu-img",
+            Self::JournalRemote => "systemd-journal-remote",
+            Self::Zbar => "zbarimg",
         }
     }
 
@@ -43,6 +56,8 @@ impl Tool {
             Self::Qemu => "QEMU",
             Self::Ovmf => "OVMF_CODE",
             Self::QemuImg => "QEMU_IMG",
+            Self::JournalRemote => "JOURNAL_REMOTE",
+            Self::Zbar => "ZBARIMG",
         }
     }
 
@@ -67,14 +82,30 @@ impl Tool {
                 ("pacman", "pacman -S --noconfirm qemu-img"),
                 ("zypper", "zypper install -y qemu-img"),
             ],
+            Self::JournalRemote => [
+                ("apt-get", "apt-get install -y --no-install-recommends systemd-journal-remote"),
+                ("dnf", "dnf install -y systemd-journal-remote"),
+                ("pacman", "pacman -S --noconfirm systemd libmicrohttpd"),
+                ("zypper", "zypper install -y systemd-journal-remote"),
+            ],
+            Self::Zbar => [
+                ("apt-get", "apt-get install -y --no-install-recommends zbar-tools"),
+                ("dnf", "dnf install -y zbar"),
+                ("pacman", "pacman -S --noconfirm zbar"),
+                ("zypper", "zypper install -y zbar"),
+            ],
         }
     }
 
     fn find(self) -> Option<PathBuf> {
-        match (env::var_os(self.variable()), self) {
-            (Some(path), _) => Some(path.into()),
-            (None, Self::Qemu | Self::QemuImg) => in_path(self.name()),
-            (None, Self::Ovmf) => OVMF_PLACES.iter().map(PathBuf::from).find(|path| path.is_file()),
+        if let Some(path) = env::var_os(self.variable()) {
+            return Some(path.into());
+        }
+        let first_of = |places: &[&str]| places.iter().map(PathBuf::from).find(|path| path.is_file());
+        match self {
+            Self::Qemu | Self::QemuImg | Self::Zbar => in_path(self.name()),
+            Self::Ovmf => first_of(&OVMF_PLACES),
+            Self::JournalRemote => first_of(&JOURNAL_REMOTE_PLACES),
         }
     }
 }

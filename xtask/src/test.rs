@@ -6,7 +6,7 @@ use std::{env, fs};
 
 use anyhow::{Context, Result, bail};
 use clap::Args;
-use qemu::{GUEST_COUNT, Loaders, Programs, TemporaryDirectory, Tool, require, workspace};
+use qemu::{FOR_TESTS, GUEST_COUNT, Loaders, Programs, TemporaryDirectory, Tool, require, workspace};
 
 use crate::tidy::tidy;
 
@@ -28,7 +28,10 @@ pub(crate) fn test(options: &TestOptions) -> Result<()> {
     let directory = TemporaryDirectory::new()?;
     let count = directory.file("guests");
 
-    require(Tool::Qemu)?;
+    // All that will be needed, before half an hour of work could end for the want of it.
+    for tool in [&[Tool::Qemu][..], &FOR_TESTS].concat() {
+        require(tool)?;
+    }
     step("format", || cargo(&["fmt", "--all", "--check"], |_| ()))?;
     step("house rules", tidy)?;
     step("lints", || {
@@ -43,6 +46,8 @@ pub(crate) fn test(options: &TestOptions) -> Result<()> {
     step("tests", || {
         cargo(&["test", "--quiet", "--workspace", "--no-fail-fast"], |command| {
             command.env("PROPTEST_RNG_SEED", options.seed.to_string());
+            // What was installed for tests is used: without this they leave out what is missing.
+            command.env("BLOCKCONSOLE_TOOLS", "required");
             command.env(GUEST_COUNT, &count).envs(programs.iter().flat_map(Programs::environment));
             command.envs(loaders.iter().flat_map(Loaders::environment));
         })

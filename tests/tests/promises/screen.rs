@@ -5,7 +5,7 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use bcon::qr::Collector;
-use qemu::{Bus, Firmware, Running};
+use qemu::{Bus, Firmware, Running, Tool, require};
 use tests::Scene;
 use tests::oracle::{Oracle, crash_record};
 
@@ -39,12 +39,7 @@ fn shows_a_crash(firmware: Firmware) {
     let lines = Oracle::new(&image[CONSOLE]).unwrap().lines().unwrap();
     let on_disk = crash_record(&lines).unwrap().expect("no crash record on the disk").join("\n") + "\n";
     assert_eq!(record_of(&picture), on_disk);
-    match scan_with_zbar(&scene) {
-        Some(text) => assert_eq!(record_of(&text), on_disk, "by zbar"),
-        None => {
-            eprintln!("skipped: zbarimg is not installed (apt-get install zbar-tools), so bcon alone has read the code")
-        }
-    }
+    assert_eq!(record_of(&scan_with_zbar(&scene)), on_disk, "by zbar");
 }
 
 /// The crash record in a picture, or in what was scanned from one.
@@ -54,13 +49,13 @@ fn record_of(bytes: &[u8]) -> String {
     String::from_utf8(collector.record().unwrap()).unwrap()
 }
 
-/// What an independent program reads from the last screenshot; `None` if there is no such program.
-fn scan_with_zbar(scene: &Scene) -> Option<Vec<u8>> {
-    let mut command = Command::new("zbarimg");
+/// What an independent program reads from the last screenshot.
+fn scan_with_zbar(scene: &Scene) -> Vec<u8> {
+    let mut command = Command::new(require(Tool::Zbar).unwrap());
     command.args(["--quiet", "--raw", "-Sdisable", "-Sqrcode.enable"]).arg(scene.path("screen.ppm"));
-    let output = command.stdin(Stdio::null()).output().ok()?;
+    let output = command.stdin(Stdio::null()).output().unwrap();
     assert!(output.status.success(), "zbarimg has found no code: {}", String::from_utf8_lossy(&output.stderr));
-    Some(output.stdout)
+    output.stdout
 }
 
 #[test]
