@@ -2,8 +2,9 @@
 
 use std::env;
 use std::process::Command;
+use std::time::{Duration, Instant};
 
-use qemu::{Kind, Outcome, workspace};
+use qemu::{Kind, Outcome, Running, workspace};
 use tests::oracle::{Oracle, crash_record, line};
 use tests::recipe::{TILE, make_console, noise};
 use tests::{Scene, bcon_lines, gpt, random_word, run};
@@ -59,17 +60,29 @@ fn overwritten_memory_sends_no_write_to_a_wrong_place() {
     }
 }
 
+/// Waits until the guest has printed a line that begins like this, whole.
+fn wait_for_line(running: &Running, start: &str) {
+    let is_whole = |bytes: &[u8]| {
+        let text = String::from_utf8_lossy(bytes);
+        text.find(start).is_some_and(|at| text[at..].contains('\n'))
+    };
+    let limit = Instant::now() + Duration::from_secs(60);
+    let came = running.serial().wait_until(Some(limit), is_whole);
+    assert!(came, "no line {start:?}: {}", String::from_utf8_lossy(&running.serial().bytes()));
+}
+
 #[test]
 fn a_disk_that_hangs_holds_up_no_other() {
     for (hanging, sound, name) in [(Kind::Virtio, Kind::Nvme, "nvme0n1"), (Kind::Nvme, Kind::Virtio, "vda")] {
         let mut scene = Scene::with_consoles(&[hanging, sound]);
         scene.disk(0).faults = vec!["hang".parse().unwrap()];
         let running = scene.start("crash=panic:300 watchdog=off");
-        // The reset of the one that hangs, which comes last, stops this machine for ever.
+        // The reset of the one that hangs, which comes when all has been said of the others, stops this machine for ever.
         running.wait_for_serial("does not answer; reset once all else is done").unwrap();
+        let said = format!("crash: {name}: durable after ");
+        wait_for_line(&running, &said);
         let serial = String::from_utf8_lossy(&running.serial().bytes()).into_owned();
         running.kill().unwrap();
-        let said = format!("crash: {name}: durable after ");
         let rest = serial.lines().find_map(|line| line.strip_prefix(&said)).unwrap_or_else(|| panic!("{serial}"));
         let counts = rest.split_ascii_whitespace().filter_map(|word| word.split_once('='));
         let commands: u32 = counts.filter(|(name, _)| *name != "resets").map(|(_, n)| n.parse::<u32>().unwrap()).sum();
