@@ -70,6 +70,8 @@ pub struct Report {
     pub messages: String,
     /// The command line, quoted for a shell.
     pub command: String,
+    /// Whether the machine was reset, and started anew. (How often, nobody knows: firmware may reset it once more.)
+    pub was_reset: bool,
     /// From the start of QEMU to its end.
     pub elapsed: Duration,
     /// The registers of the first CPU when the time limit passed, as QEMU's monitor prints them.
@@ -99,7 +101,8 @@ impl Report {
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "{} (after {:.3} s)", self.outcome, self.elapsed.as_secs_f64())?;
+        let reset = if self.was_reset { ", with a reset in between" } else { "" };
+        writeln!(f, "{} (after {:.3} s{reset})", self.outcome, self.elapsed.as_secs_f64())?;
         writeln!(f, "command: {}", self.command)?;
         if !self.messages.is_empty() {
             writeln!(f, "QEMU said:\n{}", indent(self.messages.lines()))?;

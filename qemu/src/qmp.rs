@@ -93,6 +93,15 @@ impl Qmp {
         }
     }
 
+    /// Whether QEMU has ever raised an event of that name that nobody has waited for. To be asked when it has ended.
+    pub(crate) fn has_raised(&mut self, name: &str, deadline: Instant) -> bool {
+        // Whatever ends the stream: there is no more to be had.
+        while let Ok(Some(message)) = self.receive(deadline) {
+            self.events.push_back(message);
+        }
+        self.events.iter().any(|event| event["event"] == name)
+    }
+
     /// Sends a non-maskable interrupt to every CPU.
     ///
     /// # Errors

@@ -233,13 +233,14 @@ impl Running {
         Ok(None)
     }
 
-    fn report(self, outcome: Outcome, registers: Option<String>) -> Report {
+    fn report(mut self, outcome: Outcome, registers: Option<String>) -> Report {
         let elapsed = self.started.elapsed();
         // QEMU is gone, so both ends are near.
         self.serial.wait_for_end(Some(Instant::now() + PATIENCE));
         self.messages.wait_for_end(Some(Instant::now() + PATIENCE));
         Report {
             outcome,
+            was_reset: self.qmp.has_raised("RESET", Instant::now() + PATIENCE),
             serial: self.serial.bytes(),
             messages: String::from_utf8_lossy(&self.messages.bytes()).into_owned(),
             command: self.command,

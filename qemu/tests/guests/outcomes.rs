@@ -27,7 +27,7 @@ fn each_exit_value_is_its_outcome() {
     ] {
         let report = run(|_| (), &[&tiny::print("bye"), &tiny::exit(value)]);
         assert_eq!(report.outcome, outcome, "{report}");
-        assert_eq!(report.serial, b"bye", "{report}");
+        assert_eq!((report.serial.as_slice(), report.was_reset), (&b"bye"[..], false), "{report}");
     }
 }
 
@@ -91,7 +91,11 @@ fn a_machine_can_start_anew() {
     let directory = TemporaryDirectory::new().unwrap();
     let mut guest = tiny::guest(&directory, &[&tiny::print("a"), &tiny::triple_fault()]);
     guest.restarts = true;
-    guest.start().unwrap().wait_for_serial("aaa").unwrap();
+    let running = guest.start().unwrap();
+    running.wait_for_serial("aaa").unwrap();
+    let report = running.kill().unwrap();
+    assert!(report.was_reset, "{report}");
+    assert_eq!(report.outcome, Outcome::Killed(9));
 
     let mut guest = tiny::guest(&directory, &[&tiny::print("b")]);
     guest.restarts = true;
@@ -99,6 +103,8 @@ fn a_machine_can_start_anew() {
     running.wait_for_serial("b").unwrap();
     running.qmp().reset().unwrap();
     running.wait_for_serial("bb").unwrap();
+    running.limit(Duration::from_millis(1));
+    assert!(running.wait().unwrap().was_reset);
 }
 
 #[test]

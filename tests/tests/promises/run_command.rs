@@ -60,6 +60,24 @@ fn a_crash_that_a_disk_lacks_has_status_20() {
 }
 
 #[test]
+fn after_a_reset_the_last_words_have_status_10() {
+    let scene = Scene::new();
+    let words = ["--append", "mark=farewell crash=triple-fault"];
+    let (status, text) = xtask_run(&scene, &["virtio", "nvme"], &words);
+    assert_eq!(status, Some(10), "{text}");
+    assert!(text.contains("the machine was reset; its last words before that are on 2 of 2 consoles"), "{text}");
+    assert_eq!(text.matches("mark farewell").count(), 2, "{text}");
+    // A crash that ends in a reset has its record there, on the disk that takes writes.
+    let words = ["--append", "crash=panic panic=reboot"];
+    let (status, text) = xtask_run(&scene, &["virtio", "nvme"], &words);
+    assert_eq!(status, Some(10), "{text}");
+    assert_eq!(text.matches("read back from this disk: whole").count(), 2, "{text}");
+    let (status, text) = xtask_run(&scene, &["virtio", "nvme,size=4M,fault=eio-write"], &words);
+    assert_eq!(status, Some(20), "{text}");
+    assert_eq!(text.matches("read back from this disk: whole").count(), 1, "{text}");
+}
+
+#[test]
 fn a_time_out_has_status_30() {
     let (status, text) = xtask_run(&Scene::new(), &["virtio"], &["--append", "app=idle", "--timeout", "2"]);
     assert_eq!(status, Some(30), "{text}");

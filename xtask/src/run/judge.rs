@@ -1,5 +1,6 @@
 //! What disks hold, read by `bcon`'s library, and what that says about a run.
 
+use std::collections::VecDeque;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -8,7 +9,7 @@ use anyhow::{Context, Result};
 use bcon::crash::record::Record;
 use bcon::crash::symbols::Symbols;
 use bcon::crash::{self, Crash};
-use bcon::lines::Lines;
+use bcon::lines::{Line, Lines};
 use bcon::log::Log;
 use bcon::target;
 use qemu::{Disk, Outcome, Report};
@@ -36,9 +37,11 @@ struct ConsoleFinding {
     boot: u32,
     /// Lines of the last boot.
     lines: u64,
+    /// What the last boot says of the one before.
+    saved: Saved,
     /// What was damaged, in words.
     problems: Vec<String>,
-    /// The last boot's crash record.
+    /// The last crash record, of whichever boot.
     crash: Option<Crash>,
 }
 
@@ -52,17 +55,17 @@ impl Findings {
         self.0.iter().map(|disk| disk.consoles.len()).sum()
     }
 
-    /// The consoles that a boot has been logged on since they were as in `before`.
-    fn written_since<'a>(&'a self, before: &'a Self) -> impl Iterator<Item = &'a ConsoleFinding> {
+    /// The consoles that boots have been logged on since they were as in `before`, each with the last boot that it had then.
+    fn written_since<'a>(&'a self, before: &'a Self) -> impl Iterator<Item = (&'a ConsoleFinding, u32)> {
         let disks = self.0.iter().flat_map(|disk| disk.consoles.iter().map(move |console| (disk, console)));
-        disks.filter(|(disk, console)| before.lacks_boot(disk, console)).map(|(_, console)| console)
+        disks.filter_map(|(disk, console)| Some((console, before.boot_before(disk, console)?)))
     }
 
-    /// Whether the same console is here, without the last boot that it has there.
-    fn lacks_boot(&self, disk: &DiskFinding, console: &ConsoleFinding) -> bool {
+    /// The last boot that the same console has here, if it is one before that which it has there.
+    fn boot_before(&self, disk: &DiskFinding, console: &ConsoleFinding) -> Option<u32> {
         let same_disk = self.0.iter().filter(|own| own.path == disk.path);
         let mut same = same_disk.flat_map(|own| &own.consoles).filter(|own| own.uuid == console.uuid);
-        same.next().is_some_and(|own| own.boot < console.boot)
+        same.next().map(|own| own.boot).filter(|boot| *boot < console.boot)
     }
 
     /// Says what each disk holds, with crash records as far as they are of a boot after `before`.
@@ -74,7 +77,7 @@ impl Findings {
                 text += "  no console\n";
             }
             for console in &disk.consoles {
-                text += &console.describe(before.lacks_boot(disk, console), kernel);
+                text += &console.describe(before.boot_before(disk, console), kernel);
             }
         }
         text
@@ -95,14 +98,17 @@ impl ConsoleFinding {
     fn read(path: &Path, console: &target::Console) -> Result<Self> {
         let log = Log::open(console)?;
         let mut lines = Lines::new(&log);
-        let (mut boot, mut count) = (0, 0);
+        let (mut boot, mut count, mut saved) = (0, 0, Saved::default());
         while let Some(line) = lines.next_line() {
             let of = line.boot.unwrap_or(0);
-            count = if of == boot { count + 1 } else { 1 };
-            boot = of;
+            if of != boot {
+                (boot, count, saved) = (of, 0, Saved::default());
+            }
+            count += 1;
+            saved.take(&line);
         }
         let problems = lines.problems().words().to_vec();
-        let crash = crash::last(&log, Some(boot));
+        let crash = crash::last(&log, None);
         Ok(Self {
             place: place(path, console),
             uuid: log.found.uuid,
@@ -111,12 +117,18 @@ impl ConsoleFinding {
             round: log.found.newest_round,
             boot,
             lines: count,
+            saved,
             problems,
             crash,
         })
     }
 
-    fn describe(&self, is_new: bool, kernel: &Path) -> String {
+    /// Its crash record, if it is of a later boot than this one.
+    fn crash_after(&self, before: u32) -> Option<&Crash> {
+        self.crash.as_ref().filter(|crash| crash.boot.is_some_and(|boot| boot > before))
+    }
+
+    fn describe(&self, before: Option<u32>, kernel: &Path) -> String {
         let Self { place, uuid, tiles, tile, round, boot, lines, .. } = self;
         let mut text = format!("  {place}: console {uuid:08x}, {tiles} tiles, at tile {tile} of round {round}\n");
         text += &match boot {
@@ -126,11 +138,15 @@ impl ConsoleFinding {
         for problem in &self.problems {
             text += &format!("  damaged: {problem}\n");
         }
-        if !is_new {
+        let Some(before) = before else {
             text += "  nothing of this run\n";
             return text;
+        };
+        // Of a boot before this run it is no news.
+        if self.boot > before + 1 {
+            text += &self.saved.describe();
         }
-        let Some(crash) = &self.crash else { return text };
+        let Some(crash) = self.crash_after(before) else { return text };
         let state = if crash.is_whole() { "whole" } else { "DAMAGED" };
         text += &format!("  crash record of this run, read back from this disk: {state}\n");
         // The stack's bytes take a screen, and say little to a reader: `bcon crash` has them.
@@ -169,10 +185,56 @@ fn places(crash: &Crash, kernel: &Path) -> String {
     text
 }
 
+/// What a boot says of the one before it, whose end it found in memory.
+#[derive(Default)]
+struct Saved {
+    /// Whether nothing of it is lost.
+    is_all: bool,
+    /// Whether lines of it follow.
+    is_open: bool,
+    /// The last lines that were saved, between those that say so.
+    lines: VecDeque<String>,
+}
+
+/// Saved lines that are shown.
+const SAVED_SHOWN: usize = 12;
+
+impl Saved {
+    /// Takes in the next line of the boot. The words are those of `kernel/src/previous.rs` and `kernel/src/start.rs`.
+    fn take(&mut self, line: &Line<'_>) {
+        let Some(record) = line.record() else { return };
+        let of_kernel = record.target == b"kernel";
+        let text = String::from_utf8_lossy(record.text);
+        let begins = of_kernel && text.starts_with("recovered: what the boot ");
+        let ends = of_kernel && text.starts_with("recovered: ") && text.ends_with("; this boot follows");
+        self.is_all |= ends && text.contains(" lines, 0 were lost");
+        self.is_all |= record.target == b"kernel::start" && text.contains("; all that it logged is on the disks");
+        if self.is_open || begins {
+            self.lines.push_back(String::from_utf8_lossy(line.bytes).into_owned());
+            if self.lines.len() > SAVED_SHOWN {
+                self.lines.pop_front();
+            }
+        }
+        self.is_open = (self.is_open || begins) && !ends;
+    }
+
+    fn describe(&self) -> String {
+        let state = match (self.lines.is_empty(), self.is_all) {
+            (_, false) => "the boot before it ended without its last words\n",
+            (true, true) => "the boot before it had written everything when it ended\n",
+            (false, true) => "what the boot before it could not write was saved, and read back from this disk:\n",
+        };
+        let lines = self.lines.iter().map(|line| format!("  | {line}\n"));
+        format!("  {state}{}", lines.collect::<String>())
+    }
+}
+
 /// What a run comes to.
 pub(super) struct Verdict {
     outcome: Outcome,
-    /// Consoles there were, and how many of them have this run's crash record whole.
+    /// Whether the machine was reset in between.
+    was_reset: bool,
+    /// Consoles there were, and how many of them have this run's crash record whole, or its last words before a reset.
     consoles: usize,
     whole: usize,
     /// Whether these are records of one and the same crash.
@@ -184,19 +246,23 @@ impl Verdict {
     pub(super) fn new(report: &Report, before: &Findings, after: &Findings) -> Self {
         // A console that is gone counts as one that lacks the record.
         let consoles = before.count().max(after.count());
-        let crashes = after.written_since(before).filter_map(|console| console.crash.as_ref());
-        let ids: Vec<_> = crashes.filter(|crash| crash.is_whole()).map(|crash| crash.id).collect();
+        let (mut whole, mut ids) = (0, Vec::new());
+        for (console, boot) in after.written_since(before) {
+            let id = console.crash_after(boot).filter(|crash| crash.is_whole()).map(|crash| crash.id);
+            let is_saved = report.outcome == Outcome::Finished && console.saved.is_all && console.boot > boot + 1;
+            whole += usize::from(id.is_some() || is_saved);
+            ids.extend(id);
+        }
         let same = ids.windows(2).all(|pair| pair[0] == pair[1]);
-        Self { outcome: report.outcome, consoles, whole: ids.len(), same }
+        Self { outcome: report.outcome, was_reset: report.was_reset, consoles, whole, same }
     }
 
     const fn status(&self) -> u8 {
+        let everywhere = self.consoles > 0 && self.whole == self.consoles && self.same;
         match self.outcome {
-            Outcome::Finished => 0,
-            Outcome::Crashed { durable_everywhere } => {
-                let everywhere = self.consoles > 0 && self.whole == self.consoles && self.same;
-                if durable_everywhere && everywhere { 10 } else { 20 }
-            }
+            Outcome::Finished if !self.was_reset => 0,
+            Outcome::Finished | Outcome::Crashed { durable_everywhere: true } if everywhere => 10,
+            Outcome::Finished | Outcome::Crashed { .. } => 20,
             Outcome::TimedOut => 30,
             Outcome::LoaderFailed | Outcome::Killed(_) | Outcome::Unexpected(_) => 1,
         }
@@ -210,12 +276,16 @@ impl Verdict {
 
 impl fmt::Display for Verdict {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", self.outcome)?;
-        if let Outcome::Crashed { .. } = self.outcome {
-            write!(f, "; its record is whole on {} of {} consoles", self.whole, self.consoles)?;
-            if !self.same {
-                f.write_str(", but not the same on all")?;
+        let Self { outcome, was_reset, consoles, whole, same } = self;
+        match outcome {
+            Outcome::Finished if *was_reset => {
+                write!(f, "the machine was reset; its last words before that are on {whole} of {consoles} consoles")?;
             }
+            Outcome::Crashed { .. } => write!(f, "{outcome}; its record is whole on {whole} of {consoles} consoles")?,
+            _ => write!(f, "{outcome}")?,
+        }
+        if !same {
+            f.write_str(", but not the same on all")?;
         }
         write!(f, " (status {})", self.status())
     }

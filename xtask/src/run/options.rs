@@ -11,8 +11,10 @@ use qemu::{DEFAULT_SIZE, Disk, Firmware, Guest, Machine, Programs, parse_size};
 
 /// Run a guest in QEMU, and say what its disks hold afterwards.
 ///
-/// Exit status: 0 the guest finished; 10 it crashed, and its crash record is whole on every console; 20 it crashed, and
-/// some console lacks it; 30 time-out; 1 anything else.
+/// A machine that resets itself starts anew: then its last words are what the next boot saved of them.
+///
+/// Exit status: 0 the guest finished; 10 it crashed, and its crash record, or what a reset cut off, is whole on every console; 20 it crashed,
+/// and some console lacks it; 30 time-out; 1 anything else.
 #[derive(Args)]
 pub(crate) struct RunOptions {
     /// Attach a disk, repeatable: `nvme`, `virtio`, `virtio-legacy` or `virtio-mmio` (on the microvm machine), or `none` for
@@ -128,6 +130,8 @@ impl RunOptions {
         guest.cpus = self.cpus;
         guest.accelerator = self.accel.clone();
         guest.command_line = self.append.clone();
+        // Of some crashes only memory knows, until the next boot saves it.
+        guest.restarts = true;
         guest.debug = self.gdb;
         guest.time_limit = (!self.gdb).then(|| Duration::from_secs(self.timeout));
         guest.arguments = self.qemu_arguments.clone();

@@ -36,6 +36,10 @@ fn boot(number: u32) -> String {
 
 /// The status of a run with this outcome that found disks of the first kind of content, and left those of the second.
 fn status(outcome: Outcome, before: &[&str], after: &[&str]) -> u8 {
+    status_of(outcome, false, before, after)
+}
+
+fn status_of(outcome: Outcome, was_reset: bool, before: &[&str], after: &[&str]) -> u8 {
     let directory = TemporaryDirectory::new().unwrap();
     let paths: Vec<_> = (0..before.len()).map(|number| directory.file(&format!("disk{number}"))).collect();
     let disks: Vec<_> = paths.iter().map(|path| Disk::new(Kind::Nvme, path)).collect();
@@ -50,6 +54,7 @@ fn status(outcome: Outcome, before: &[&str], after: &[&str]) -> u8 {
         messages: String::new(),
         command: String::new(),
         elapsed: Duration::ZERO,
+        was_reset,
         registers: None,
     };
     Verdict::new(&report, &before, &after).status()
@@ -91,4 +96,27 @@ fn other_ends_have_their_status() {
     ] {
         assert_eq!(status(outcome, &[""], &[&lines]), expected, "{outcome}");
     }
+}
+
+#[test]
+fn after_a_reset_the_last_words_count() {
+    let saved = "[    0.000000] WARN  kernel: recovered: what the boot of then could not write follows\n\
+        [    0.300000] INFO  x: last\n[    0.000000] WARN  kernel: recovered: 1 lines, 0 were lost; this boot follows\n";
+    let durable = "[    0.000000] WARN  kernel::start: the boot of then crashed; all that it logged is on the disks\n";
+    let by_reset = |after: &str| status_of(Outcome::Finished, true, &["", ""], &[&(boot(1) + &boot(2) + saved), after]);
+    assert_eq!(by_reset(&(boot(1) + &boot(2) + saved)), 10);
+    assert_eq!(by_reset(&(boot(1) + BEGIN + END + &boot(2) + durable)), 10);
+    for (after, why) in [
+        (boot(1) + &boot(2), "it says nothing"),
+        (boot(1) + &boot(2) + &saved.replace(" 0 were", " 3 were"), "some were lost"),
+        (boot(1) + &boot(2) + &saved.replace("kernel:", "app:"), "somebody else says so"),
+        (boot(1) + saved, "it is of an earlier run"),
+        (boot(1) + saved + &boot(2), "the boot before says so"),
+        (String::new(), "the disk is empty"),
+    ] {
+        assert_eq!(by_reset(&after), 20, "{why}");
+    }
+    // Without a reset it is no matter what the boot before was; and what resets for ever has not finished.
+    assert_eq!(status_of(Outcome::Finished, false, &[""], &[&boot(1)]), 0);
+    assert_eq!(status_of(Outcome::TimedOut, true, &[""], &[&(boot(1) + &boot(2) + saved)]), 30);
 }
