@@ -42,6 +42,7 @@ pub(crate) fn arguments(guest: &Guest, files: &Files<'_>) -> Result<Vec<OsString
         list.flash("if=pflash,format=raw,readonly=on,file=", code);
         list.flash("if=pflash,format=raw,file=", variables);
     }
+    list.0.extend(guest.buses.iter().cloned());
     for (number, disk) in guest.disks.iter().enumerate() {
         list.disk(disk, &device_id(number))?;
     }

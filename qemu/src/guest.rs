@@ -91,6 +91,8 @@ pub struct Guest {
     pub image: Option<(Firmware, PathBuf)>,
     /// How that image is attached.
     pub image_bus: Bus,
+    /// Arguments for QEMU that come before the disks: bridges that their property `bus` names, for example.
+    pub buses: Vec<OsString>,
     /// Disks, in the order in which the guest finds them. Their ids are `disk0`, `disk1` and so on.
     pub disks: Vec<Disk>,
     /// Time limit, after which QEMU is killed; `None` for a debugging session.
@@ -123,6 +125,7 @@ impl Guest {
             command_line: String::new(),
             image: None,
             image_bus: Bus::Ahci,
+            buses: Vec::new(),
             disks: Vec::new(),
             time_limit: Some(Duration::from_secs(60)),
             restarts: false,

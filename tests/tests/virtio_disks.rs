@@ -85,3 +85,43 @@ fn seventy_thousand_writes_wrap_the_indices_of_queues() {
         assert!(again.is_some_and(|again| again < WRITES / 100), "{kind:?}: {again:?}: {report}");
     }
 }
+
+/// Windows that are said to be where no memory can be, of a length that nothing has, and several times.
+#[test]
+fn windows_of_registers_that_make_no_sense_do_no_harm() {
+    let words = [
+        // Beyond the processor's physical addresses, as far as the page tables' entries go and farther.
+        "virtio_mmio.device=4K@0x8000000000000:5",
+        "virtio_mmio.device=4K@0x10000000000:5",
+        "virtio_mmio.device=4K@0xfffffffffffff000:5",
+        // Page tables for all of it would take all memory.
+        "virtio_mmio.device=64G@0xd0000000:5",
+        "virtio_mmio.device=64G@0xd0000000:5",
+    ];
+    let scene = Scene::with_consoles(&[Kind::Virtio]);
+    let report = scene.run_crash(&format!("app=lines:{LINES} serial=off crash=page-fault:300 {}", words.join(" ")));
+    let lines = scene.lines(0);
+    assert_eq!(lines.iter().filter(|line| line.contains(" of 2000 ")).count(), LINES, "{report}");
+    assert!(crash_record(&lines).unwrap().is_some(), "{report}");
+    for address in ["0x8000000000000", "0x10000000000"] {
+        let said = lines.iter().any(|line| line.contains(&format!("at {address}: cannot be mapped")));
+        assert!(said, "{address}: {lines:#?}");
+    }
+    assert!(lines.iter().any(|line| line.contains("at 0xd0000000: named before")), "{lines:#?}");
+}
+
+/// A device that is named twice is one disk.
+#[test]
+fn a_device_that_is_named_twice_has_one_driver() {
+    let scene = Scene::with_consoles(&[Kind::VirtioMmio]);
+    let slots = (0..8).map(|slot| format!(" virtio_mmio.device=4K@{:#x}:5", 0xFEB0_0000_u32 + slot * 0x200));
+    let mut guest =
+        scene.guest(&format!("app=lines:{LINES} serial=off crash=page-fault:300{}", slots.collect::<String>()));
+    // Without ACPI, QEMU names the same slots once more.
+    guest.arguments.extend(["-machine".into(), "acpi=off".into()]);
+    let report = tests::run(guest, Outcome::Crashed { durable_everywhere: true });
+    let lines = scene.lines(0);
+    assert_eq!(lines.iter().filter(|line| line.contains(" of 2000 ")).count(), LINES, "{report}");
+    assert!(crash_record(&lines).unwrap().is_some(), "{report}");
+    assert!(lines.iter().all(|line| !line.contains("vdb")), "{lines:#?}");
+}

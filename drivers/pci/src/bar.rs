@@ -76,7 +76,7 @@ impl<C: ConfigSpace + ?Sized> Function<'_, C> {
     /// [`BarError::Absent`] and [`BarError::Malformed`]; one without an address is no error here.
     pub fn bar(&self, index: u8) -> Result<Bar, BarError> {
         let bars = self.header().bars();
-        if index >= bars {
+        if index >= bars || self.is_upper_half(index) {
             return Err(BarError::Absent);
         }
         let command = self.command();
@@ -114,6 +114,14 @@ impl<C: ConfigSpace + ?Sized> Function<'_, C> {
                 }
             }
             None
+        })
+    }
+
+    /// Whether a register is the upper half of the one before it, which the registers before that decide.
+    fn is_upper_half(&self, index: u8) -> bool {
+        (0..index).fold(false, |is_upper_half, before| {
+            let register = self.read32(header::BAR0 + 4 * u16::from(before));
+            !is_upper_half && register & bar::IO == 0 && register & bar::TYPE_MASK == bar::TYPE_64
         })
     }
 

@@ -1,5 +1,7 @@
 //! Finding every function of a segment, each bus visited at most once.
 
+use core::ops::RangeInclusive;
+
 use crate::spec::{DEVICES_PER_BUS, FUNCTIONS_PER_DEVICE};
 use crate::{Address, ConfigSpace, Function};
 
@@ -10,7 +12,8 @@ pub fn scan<C: ConfigSpace + ?Sized>(config: &C, segment: u16) -> Scan<'_, C> {
     scan_from(config, segment, &[0])
 }
 
-/// As [`scan`], from the given root buses: machines with several host bridges have one each.
+/// As [`scan`], from the given root buses: machines with several host bridges have one each. For those that nobody
+/// has named there is [`Scan::with_unnamed_roots`].
 pub fn scan_from<'c, C: ConfigSpace + ?Sized>(config: &'c C, segment: u16, roots: &[u8]) -> Scan<'c, C> {
     let mut scan = Scan {
         config,
@@ -20,6 +23,9 @@ pub fn scan_from<'c, C: ConfigSpace + ?Sized>(config: &'c C, segment: u16, roots
         single: BusSet::default(),
         place: None,
         functions: 1,
+        // Empty.
+        unnamed: RangeInclusive::new(1, 0),
+        devices: 0,
     };
     for root in roots {
         scan.pending.insert(*root);
@@ -44,9 +50,32 @@ pub struct Scan<'c, C: ?Sized> {
     place: Option<(u8, u8, u8)>,
     /// Functions to look at in the current device.
     functions: u8,
+    /// Buses on which root buses are still looked for, and at how many devices of each.
+    unnamed: RangeInclusive<u8>,
+    devices: u8,
 }
 
 impl<C: ConfigSpace + ?Sized> Scan<'_, C> {
+    /// In the end, also looks for root buses that neither was named nor a bridge leads to: those of these buses where one of the
+    /// first `devices` devices answers.
+    #[must_use]
+    pub fn with_unnamed_roots(self, buses: RangeInclusive<u8>, devices: u8) -> Self {
+        Self { unnamed: buses, devices: devices.min(DEVICES_PER_BUS), ..self }
+    }
+
+    fn find_root(&mut self) -> Option<u8> {
+        while let Some(bus) = self.unnamed.next() {
+            let answers = |device| {
+                Address::new(self.segment, bus, device, 0).and_then(|at| Function::probe(self.config, at)).is_some()
+            };
+            if !self.seen.contains(bus) && (0..self.devices).any(answers) {
+                self.seen.insert(bus);
+                return Some(bus);
+            }
+        }
+        None
+    }
+
     /// Moves on to the next device of the bus, or ends the bus.
     fn next_device(&mut self, bus: u8, device: u8) {
         let devices = if self.single.contains(bus) { 1 } else { DEVICES_PER_BUS };
@@ -73,7 +102,7 @@ impl<'c, C: ConfigSpace + ?Sized> Iterator for Scan<'c, C> {
         loop {
             let (bus, device, number) = match self.place {
                 Some(place) => place,
-                None => (self.pending.take_first()?, 0, 0),
+                None => (self.pending.take_first().or_else(|| self.find_root())?, 0, 0),
             };
             let address = Address::new(self.segment, bus, device, number)?;
             let found = Function::probe(self.config, address);

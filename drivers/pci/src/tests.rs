@@ -106,6 +106,7 @@ fn bars_are_sized_with_decoding_off_and_restored() {
             size: 4096
         })
     );
+    assert_eq!(function.bar(1), Err(BarError::Absent), "the upper half of another");
     assert_eq!(function.bar(4), Err(BarError::Absent), "zero-size register");
     assert_eq!(function.bar(6), Err(BarError::Absent), "no such register");
     assert_eq!(function.bars().map(|bar| bar.index).collect::<Vec<_>>(), [0, 2, 3]);
@@ -268,6 +269,12 @@ fn the_scan_follows_bridges_and_functions() {
         ]
     );
     assert_eq!(scan_from(&config, 0, &[9]).count(), 1);
+    // Nobody is asked twice, nor beyond the range, nor devices that are not to be asked.
+    let with_roots = |buses, devices| scan(&config, 0).with_unnamed_roots(buses, devices).count();
+    let without = scan(&config, 0).count();
+    assert_eq!(with_roots(0..=255, 32), without + 1);
+    assert_eq!(with_roots(0..=8, 32), without);
+    assert_eq!(with_roots(0..=255, 0), without);
 }
 
 #[test]

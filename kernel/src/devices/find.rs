@@ -2,6 +2,7 @@
 
 use super::disk::{Disk, Name, VirtioTransport};
 use super::event::Event;
+use super::pci::Config;
 use super::platform::{Machine, PortRegisters};
 use crate::consoles;
 use crate::crash::early::{self, Early};
@@ -10,7 +11,7 @@ use crate::survey;
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 use block::{BlockDevice, State};
-use log::{log, warn};
+use log::{info, log, warn};
 use pci::{ConfigSpace, Function};
 use platform::Platform;
 use virtio_blk::transport::{AnyTransport, Mmio, MmioPlace};
@@ -133,9 +134,9 @@ fn namespaces(number: usize, controller: &mut nvme::Controller<Machine>) -> Vec<
 }
 
 /// Starts all devices on PCI.
-pub fn start_pci<C: ConfigSpace + ?Sized>(config: &C, numbers: &mut Numbers) -> Vec<Starting> {
+pub fn start_pci(config: &Config, numbers: &mut Numbers) -> Vec<Starting> {
     let mut started = Vec::new();
-    for function in pci::scan(config, 0) {
+    for function in config.functions() {
         let identity = function.identity();
         if identity.class.code() == pci::spec::class::NVME {
             started.extend(start_nvme(&function, numbers));
@@ -244,16 +245,33 @@ pub fn start_mmio<'a>(words: impl Iterator<Item = &'a str>, firmware: &[u8], num
     if places.is_empty() {
         places.extend(MmioPlace::find_all(firmware));
     }
+    // A second driver would reset the device under the first one's feet.
+    let mut known = Vec::new();
+    places.retain(|place| {
+        let is_new = !known.contains(&place.bus_address);
+        match is_new {
+            true => known.push(place.bus_address),
+            false => info!("virtio-mmio device at {:#x}: named before", place.bus_address),
+        }
+        is_new
+    });
     places.into_iter().filter_map(|place| start_one_mmio(place, numbers)).collect()
 }
 
 fn start_one_mmio(place: MmioPlace, numbers: &mut Numbers) -> Option<Starting> {
-    let open = || {
-        let registers = Machine.map_registers(place.bus_address, place.len)?;
-        Mmio::probe(registers).ok().map(AnyTransport::Mmio)
+    let map = || {
+        let registers = Machine.map_registers(place.bus_address, place.len);
+        if registers.is_none() {
+            warn!("virtio-mmio device at {:#x}: cannot be mapped", place.bus_address);
+        }
+        registers
     };
     // A window without a disk in it is usual: the command line names all slots.
-    let (main, crash) = open().zip(open())?;
-    let (disk, port) = virtio_blk::open(Machine, main, crash)?;
+    let main = AnyTransport::Mmio(Mmio::probe(map()?).ok()?);
+    let crash = AnyTransport::Mmio(Mmio::probe(map()?).ok()?);
+    let Some((disk, port)) = virtio_blk::open(Machine, main, crash) else {
+        warn!("virtio disk at {:#x} is left alone: not enough memory", place.bus_address);
+        return None;
+    };
     watch_virtio(disk, port, numbers)
 }

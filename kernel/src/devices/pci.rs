@@ -1,7 +1,10 @@
 //! PCI configuration space, by I/O ports or mapped into memory.
 
-use crate::arch::{acpi, port};
+use crate::arch::{acpi, cpu, port};
 use crate::devices::platform::{Machine, MappedRegisters};
+use alloc::vec::Vec;
+use core::iter;
+use log::warn;
 use pci::{Address, ConfigSpace};
 use platform::{Platform, Registers};
 use spin::Mutex;
@@ -16,6 +19,8 @@ const PORT_SPACE: u16 = 256;
 const BUS: u64 = 1 << 20;
 /// Buses of which the mapped space is used. Each costs page tables; the rest is reached by the ports.
 const MAPPED_BUSES: u64 = 4;
+/// Most host bridges that the firmware's word is taken for.
+const MAX_ROOTS: usize = 256;
 
 /// The two ports are one access.
 static PORTS: Mutex<()> = Mutex::new(());
@@ -23,16 +28,35 @@ static PORTS: Mutex<()> = Mutex::new(());
 /// The machine's configuration space, segment 0.
 pub struct Config {
     mapped: Option<(u8, MappedRegisters)>,
+    /// Buses that host bridges begin, as the firmware's byte code has them.
+    roots: Vec<u8>,
+    /// The last bus that there can be.
+    last: u8,
 }
 
 impl Config {
     /// By the ports, and where the firmware's tables have it, the extended space of the first few buses in memory.
     pub fn new<M: acpi::Memory + ?Sized>(tables: Option<&acpi::Tables<'_, M>>) -> Self {
-        let mapped = tables.and_then(acpi::Tables::pci_express).and_then(|(base, first, last)| {
-            let buses = (u64::from(last - first) + 1).min(MAPPED_BUSES);
-            Some((first, Machine.map_registers(base, (buses * BUS) as usize)?))
+        let ranges = || tables.into_iter().flat_map(acpi::Tables::pci_express);
+        for range in ranges().filter(|range| range.segment != 0) {
+            warn!("devices in PCI segment {}, buses {} to {}, are not seen", range.segment, range.first, range.last);
+        }
+        let ranges = || ranges().filter(|range| range.segment == 0);
+        let mapped = ranges().next().and_then(|range| {
+            let buses = (u64::from(range.last - range.first) + 1).min(MAPPED_BUSES);
+            let address = range.address.checked_add(u64::from(range.first) * BUS)?;
+            Some((range.first, Machine.map_registers(address, (buses * BUS) as usize)?))
         });
-        Self { mapped }
+        let program = tables.and_then(acpi::Tables::program).unwrap_or_default();
+        let roots = iter::once(0).chain(acpi::root_buses(program)).take(MAX_ROOTS).collect();
+        Self { mapped, roots, last: ranges().map(|range| range.last).max().unwrap_or(u8::MAX) }
+    }
+
+    /// Every function that can be found. Where the firmware does not say which buses host bridges begin, each bus that no bridge leads
+    /// to is asked. On a virtual machine, where a question costs more, only its first device is: the host's tables are to be believed.
+    pub fn functions(&self) -> pci::Scan<'_, Self> {
+        let devices = if cpu::is_virtual() { 1 } else { pci::spec::DEVICES_PER_BUS };
+        pci::scan_from(self, 0, &self.roots).with_unnamed_roots(0..=self.last, devices)
     }
 
     /// Whether extended configuration space can be reached.

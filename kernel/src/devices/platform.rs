@@ -138,19 +138,28 @@ impl PortRegisters {
     }
 
     fn read<T: PortRead>(&self, offset: usize, nothing: T) -> T {
-        match self.port::<T>(offset) {
-            // SAFETY: a register of the device that the holder drives.
-            Some(port) => unsafe { port::read(port) },
-            None => nothing,
-        }
+        let Some(port) = self.port::<T>(offset) else { return nothing };
+        // SAFETY: a register of the device that the holder drives.
+        let value = unsafe { port::read(port) };
+        // What the device wrote to memory before it set the register is read after it.
+        port_fence();
+        value
     }
 
     fn write<T: PortWrite>(&self, offset: usize, value: T) {
         if let Some(port) = self.port::<T>(offset) {
+            // What stands in DMA memory stands there before the device is told of it.
+            port_fence();
             // SAFETY: as in `read`.
             unsafe { port::write(port, value) };
         }
     }
+}
+
+/// Port instructions are told to the compiler as ones that touch no memory, so that it may move memory accesses past them. The processor
+/// itself does not: they wait for all stores before them, and what follows waits for them (SDM vol. 1, 19.6).
+fn port_fence() {
+    core::sync::atomic::compiler_fence(core::sync::atomic::Ordering::SeqCst);
 }
 
 impl Registers for PortRegisters {

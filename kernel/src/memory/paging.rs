@@ -27,6 +27,8 @@ pub struct AddressSpace {
     window: u64,
     /// Where the next registers go.
     next_registers: u64,
+    /// End of the processor's physical addresses.
+    physical_end: u64,
 }
 
 impl AddressSpace {
@@ -45,7 +47,8 @@ impl AddressSpace {
         let free = |index: &u16| Some(*index) != recursive && tables.level_4_table()[usize::from(*index)].is_unused();
         let index = UPPER_HALF.rev().find(free).ok_or(Error::NoWindow)?;
         let window = VirtAddr::new_truncate(u64::from(index) * WINDOW).as_u64();
-        Ok(Self { tables, window, next_registers: window + HEAP_LIMIT })
+        let physical_end = 1 << cpu::physical_address_bits();
+        Ok(Self { tables, window, next_registers: window + HEAP_LIMIT, physical_end })
     }
 
     /// Where the heap starts; it may grow to [`HEAP_LIMIT`] bytes.
@@ -78,7 +81,8 @@ impl AddressSpace {
 
     /// Maps device registers somewhere in the window, uncached.
     pub fn map_registers(&mut self, physical: u64, len: u64, frames: &mut Frames) -> Option<NonNull<u8>> {
-        let end = physical.checked_add(len).filter(|&end| end <= 1 << 52 && len > 0)?;
+        // Beyond, an entry's bits are reserved: the first access would be a fault.
+        let end = physical.checked_add(len).filter(|&end| end <= self.physical_end && len > 0)?;
         if !physical.is_multiple_of(4) {
             return None;
         }

@@ -1,6 +1,7 @@
 //! PCI functions: who they are, where their registers are, their links.
 
 use super::{TARGET, finding};
+use crate::devices::pci::Config;
 use log::info;
 use pci::{Address, ConfigSpace, Function};
 
@@ -9,9 +10,9 @@ const BARS: u16 = 0x10;
 const DEVICE_BARS: u16 = 6;
 const BRIDGE_BARS: u16 = 2;
 
-pub(super) fn describe<C: ConfigSpace + ?Sized>(config: &C) {
+pub(super) fn describe(config: &Config) {
     let mut count = 0;
-    for function in pci::scan(config, 0) {
+    for function in config.functions() {
         count += 1;
         describe_one(&function);
     }

@@ -1,15 +1,19 @@
 //! Where MMIO devices are: command line words and ACPI.
 
-use crate::spec::{acpi, mmio};
+use crate::spec::{BlockConfig, acpi, mmio};
 
 /// A device's window of registers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MmioPlace {
     /// First byte, on the bus.
     pub bus_address: u64,
-    /// Bytes.
+    /// Bytes: as many of those announced as a driver may need.
     pub len: usize,
 }
+
+/// What is mapped of a window at most, however long it is said to be: all registers, and all of a block device's configuration.
+const MAX_LEN: usize = 0x1000;
+const _: () = assert!(mmio::CONFIG + size_of::<BlockConfig>() <= MAX_LEN);
 
 impl MmioPlace {
     /// Decodes a command line word `virtio_mmio.device=<size>[K|M|G]@<address>:<irq>[:<id>]`, such as QEMU's microvm,
@@ -48,7 +52,7 @@ impl MmioPlace {
     fn checked(bus_address: u64, len: usize) -> Option<Self> {
         bus_address.checked_add(len as u64)?;
         // The fixed registers, and the capacity.
-        (len >= mmio::CONFIG + 8).then_some(Self { bus_address, len })
+        (len >= mmio::CONFIG + 8).then_some(Self { bus_address, len: len.min(MAX_LEN) })
     }
 }
 

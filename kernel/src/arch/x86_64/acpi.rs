@@ -69,13 +69,13 @@ impl<'m, M: Memory + ?Sized> Tables<'m, M> {
             .find(|table| table.starts_with(signature))
     }
 
-    /// Where segment 0's configuration space is mapped: address, first bus, last bus (PCI Firmware 3.2, 4.1.2).
-    pub fn pci_express(&self) -> Option<(u64, u8, u8)> {
-        let table = self.table(b"MCFG")?;
-        table.get(HEADER + 8..)?.chunks_exact(16).find_map(|entry| {
-            let segment = number(entry, 8, 2)?;
+    /// Where configuration space is mapped (PCI Firmware 3.2, 4.1.2).
+    pub fn pci_express(&self) -> impl Iterator<Item = PciExpress> + use<'m, M> {
+        let entries = self.table(b"MCFG").and_then(|table| table.get(HEADER + 8..)).unwrap_or_default();
+        entries.chunks_exact(16).filter_map(|entry| {
             let (first, last) = (*entry.get(10)?, *entry.get(11)?);
-            (segment == 0 && first <= last).then_some((number(entry, 0, 8)?, first, last))
+            let segment = number(entry, 8, 2)? as u16;
+            (first <= last).then_some(PciExpress { address: number(entry, 0, 8)?, segment, first, last })
         })
     }
 
@@ -91,6 +91,32 @@ impl<'m, M: Memory + ?Sized> Tables<'m, M> {
         let sleep_type = sleep_type_5(self.program()?)?;
         Some((control, u16::from(sleep_type & 7) << 10 | SLEEP_ENABLE))
     }
+}
+
+/// A range of PCI buses whose configuration space is mapped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PciExpress {
+    /// Of the first bus of the segment, in it or not.
+    pub address: u64,
+    /// The segment.
+    pub segment: u16,
+    /// The first bus.
+    pub first: u8,
+    /// The last bus.
+    pub last: u8,
+}
+
+/// The buses that host bridges begin, as far as the firmware's byte code spells them out: `Name(_BBN, bus)` (ACPI 6.5, 6.5.5 and 20.2).
+pub fn root_buses(program: &[u8]) -> impl Iterator<Item = u8> + '_ {
+    const NAME: &[u8; 5] = b"\x08_BBN";
+    const BYTE: u8 = 0x0A;
+    const WORD: u8 = 0x0B;
+    program.windows(NAME.len() + 3).filter_map(|window| match window.strip_prefix(NAME)? {
+        // The constants Zero and One.
+        [constant @ (0 | 1), ..] => Some(*constant),
+        [BYTE, bus, _] | [WORD, bus, 0] => Some(*bus),
+        _ => None,
+    })
 }
 
 /// PM1 control, bit 13.
@@ -150,5 +176,17 @@ pub fn enable_acpi_mode<M: Memory + ?Sized>(tables: &Tables<'_, M>) {
     if let (Some(command), Some(enable)) = (command, enable) {
         // SAFETY: the firmware's tables name this port and value as what hands power management to the system.
         unsafe { port::write(command, enable) };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn root_buses_are_those_that_are_spelt_out() {
+        let program = b"PCI0\x08_BBN\x00xx\x08_BBN\x0A\x40..\x08_BBN\x0B\x80\x00..\x08_BBN\x0B\x80\x01..\x14\x10_BBN\x00\xA4\x08_BBN\x0A";
+        assert!(root_buses(program).eq([0, 0x40, 0x80]));
+        assert_eq!(root_buses(b"").count(), 0);
     }
 }

@@ -100,6 +100,14 @@ pub(super) fn leaf(number: u32) -> [u32; 4] {
     [registers.eax, registers.ebx, registers.ecx, registers.edx]
 }
 
+/// Bits of a physical address (CPUID 80000008h); the least that a 64-bit processor has where it does not say.
+pub fn physical_address_bits() -> u8 {
+    const LEAST: u8 = 36;
+    /// What a page table's entry has room for.
+    const MOST: u8 = 52;
+    (leaf(0x8000_0008)[0] as u8).clamp(LEAST, MOST)
+}
+
 /// A short text that CPUID gives.
 #[derive(Clone, Copy)]
 pub struct Text<const LEN: usize>([u8; LEN]);
