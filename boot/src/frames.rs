@@ -35,7 +35,7 @@ impl Frames {
         let not_ours = MemoryRegionKind::UnknownBios(0);
         let mut ledger = MemoryMap::new();
         for region in map.regions().iter().filter(|region| region.kind == MemoryRegionKind::Usable) {
-            let start = region.start.max(LOW_MEMORY_END).next_multiple_of(PAGE);
+            let Some(start) = region.start.max(LOW_MEMORY_END).checked_next_multiple_of(PAGE) else { continue };
             ledger.mark(start..region.end.min(TOP) & !(PAGE - 1), region.kind)?;
         }
         for range in reserved.chain([KEPT_MEMORY]) {

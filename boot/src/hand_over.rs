@@ -4,10 +4,11 @@
 //! `bootloader_api` has no field for a command line. It travels as the ramdisk:
 //!
 //! ```text
-//! <command line, without NUL> [ NUL <the loader's log> ]
+//! <command line, without NUL> [ NUL <the loader's log> [ NUL <words> ] ]
 //! ```
 //!
-//! The length is `ramdisk_len`. The log's lines are as [`crate::log`] says. Other loaders for `bootloader_api` give
+//! The length is `ramdisk_len`. The log's lines are as [`crate::log`] says. The words, with spaces in between, are what else the loader
+//! knows: `smbios=0x<physical address of an entry point>`. Other loaders for `bootloader_api` give
 //! the contents of a file, without a NUL: a command line alone. The command line has no control characters;
 //! it need not be UTF-8, and is at most [`MAX_COMMAND_LINE`] bytes long.
 
@@ -17,6 +18,7 @@ use crate::log;
 use crate::memory_map::{MAX_REGIONS, MemoryMap};
 use bootloader_api::BootInfo;
 use bootloader_api::info::{MemoryRegion, MemoryRegionKind, MemoryRegions};
+use core::fmt::{self, Write};
 use core::mem::offset_of;
 use core::ops::Range;
 
@@ -28,7 +30,9 @@ const BOOT_INFO_SIZE: usize = size_of::<BootInfo>().next_multiple_of(align_of::<
 /// Size of the block with the boot information and the memory regions behind it.
 pub(crate) const BLOCK_SIZE: u64 = (BOOT_INFO_SIZE + MAX_REGIONS * size_of::<MemoryRegion>()) as u64;
 /// Size of the block with command line and log.
-pub(crate) const RAMDISK_SIZE: u64 = (MAX_COMMAND_LINE + 1 + log::CAPACITY) as u64;
+pub(crate) const RAMDISK_SIZE: u64 = (MAX_COMMAND_LINE + 1 + log::CAPACITY + MAX_WORDS) as u64;
+/// Most bytes of the words behind the log, with their NUL.
+const MAX_WORDS: usize = 64;
 
 /// A piece of allocated memory, and where the kernel sees it.
 #[derive(Clone, Debug)]
@@ -66,15 +70,36 @@ pub fn clean_command_line(text: &[u8], size: u64, out: &mut [u8; MAX_COMMAND_LIN
     len
 }
 
-/// Writes command line and log into their block; returns their length.
-pub(crate) fn write_ramdisk(frames: &mut Frames, block: &Block, command_line: &[u8]) -> u64 {
+/// Writes command line, log and words into their block; returns their length.
+pub(crate) fn write_ramdisk(frames: &mut Frames, block: &Block, command_line: &[u8], smbios: Option<u64>) -> u64 {
     let Some(out) = frames.bytes_mut(block.physical.clone()) else { return 0 };
     let len = command_line.len().min(MAX_COMMAND_LINE);
     let Some((text, rest)) = out.split_at_mut_checked(len) else { return 0 };
     text.copy_from_slice(&command_line[..len]);
     // `rest` begins with a zero byte, the separator: allocated memory is zeroed.
-    let log = rest.get_mut(1..).map_or(0, log::copy_to);
-    (len + 1 + log) as u64
+    let log = rest.get_mut(1..).and_then(|rest| rest.get_mut(..log::CAPACITY)).map_or(0, log::copy_to);
+    let words = smbios.and_then(|address| write_words(rest.get_mut(1 + log + 1..)?, address)).map_or(0, |len| 1 + len);
+    (len + 1 + log + words) as u64
+}
+
+/// Writes what else there is to hand over; returns its length.
+fn write_words(out: &mut [u8], smbios: u64) -> Option<usize> {
+    let room = out.len();
+    let mut rest = out;
+    write!(Words(&mut rest), "smbios={smbios:#x}").ok()?;
+    Some(room - rest.len())
+}
+
+/// Bytes that are written from their start on.
+struct Words<'a, 'b>(&'a mut &'b mut [u8]);
+
+impl fmt::Write for Words<'_, '_> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        let (room, rest) = core::mem::take(self.0).split_at_mut_checked(text.len()).ok_or(fmt::Error)?;
+        room.copy_from_slice(text.as_bytes());
+        *self.0 = rest;
+        Ok(())
+    }
 }
 
 /// Writes boot information and memory regions into their block.

@@ -5,7 +5,7 @@
 //! | what | where | how |
 //! |---|---|---|
 //! | the kernel's segments | where they are linked, or for a relocatable kernel at `kernel_base` | as each segment says, never writable and executable |
-//! | physical memory, if the kernel asks for it | `physical_memory` | writable; everything below 4 GiB and all memory above, in whole GiB |
+//! | physical memory, if the kernel asks for it | `physical_memory` | writable, but for what the kernel's segments have read-only; everything below 4 GiB and all memory above, in whole GiB |
 //! | the stack, with an unmapped page below | `kernel_stack` | writable |
 //! | boot information and memory regions | `boot_info` | writable |
 //! | command line and the loader's log | `ramdisk_memory` | writable |
@@ -14,7 +14,7 @@
 //!
 //! Names are those of `bootloader_api::config::Mappings`; what the kernel leaves open there goes to the upper half.
 
-use crate::elf::{Access, Elf, PAGE};
+use crate::elf::{Access, Elf, MAX_SEGMENTS, PAGE};
 use crate::error::Error;
 use crate::frames::Frames;
 use crate::hand_over::{self, Block, allocate};
@@ -32,6 +32,8 @@ const GIB: u64 = 1 << 30;
 const MIB2: u64 = 2 << 20;
 /// Largest stack that a kernel may ask for.
 const MAX_STACK: u64 = 64 << 20;
+/// Most pieces of a kernel that are read-only.
+const MAX_READ_ONLY: usize = 2 * MAX_SEGMENTS;
 
 /// What is to be started, and on what.
 #[derive(Clone, Copy, Debug)]
@@ -44,6 +46,8 @@ pub struct Job<'a> {
     pub command_line: &'a [u8],
     /// Physical address of the ACPI root pointer.
     pub rsdp: Option<u64>,
+    /// Physical address of an SMBIOS entry point, where firmware says it: a BIOS's lies where the kernel finds it.
+    pub smbios: Option<u64>,
     /// Physical address of the framebuffer, and its shape.
     pub framebuffer: Option<(u64, FrameBufferInfo)>,
     /// Whether the processor has pages of 1 GiB.
@@ -88,7 +92,8 @@ pub fn load<'a>(job: Job<'a>, frames: &mut Frames, map: &MemoryMap) -> Result<Lo
     let mappings = config.mappings;
     let space = AddressSpace::new(frames, job.gib_pages)?;
     let places = Places::new(mappings.dynamic_range_start, mappings.dynamic_range_end);
-    let mut loader = Loader { mappings, frames, space, places, info: BootInfo::new(MemoryRegions::from(&mut [][..])) };
+    let info = BootInfo::new(MemoryRegions::from(&mut [][..]));
+    let mut loader = Loader { mappings, frames, space, places, info, read_only: [const { 0..0 }; MAX_READ_ONLY] };
 
     // What is linked to an address takes it first.
     if !elf.is_relocatable() {
@@ -132,7 +137,8 @@ pub fn memory_needed(job: &Job<'_>, map: &MemoryMap) -> Result<u64, Error> {
     let mapped = memory_gib(map).map(|range| range.end - range.start).sum::<u64>();
     // A table for every 2 MiB in small pages and every GiB in large ones, one more above each, and for each of the things
     // that are mapped one of every level, twice where a border runs through them.
-    let tables = (segments + stack + framebuffer) / MIB2 + mapped / GIB + mapped / SLOT + 16 * 8;
+    let things = 16 + elf.segments().count() as u64;
+    let tables = (segments + stack + framebuffer) / MIB2 + mapped / GIB + mapped / SLOT + things * 8;
     let blocks = hand_over::BLOCK_SIZE + hand_over::RAMDISK_SIZE + job.bridge.len() as u64 + 8 * PAGE;
     Ok((segments + stack + blocks + tables * PAGE).next_multiple_of(PAGE))
 }
@@ -156,7 +162,7 @@ impl Loaded<'_> {
         let file = self.job.kernel_physical..self.job.kernel_physical + self.job.kernel.len() as u64;
         let pages = file.start & !(PAGE - 1)..file.end.next_multiple_of(PAGE);
         hand_over::mark_ours(map, frames, core::iter::once(pages))?;
-        let len = hand_over::write_ramdisk(frames, &self.ramdisk, self.job.command_line);
+        let len = hand_over::write_ramdisk(frames, &self.ramdisk, self.job.command_line, self.job.smbios);
         self.info.ramdisk_addr = Optional::Some(self.ramdisk.address);
         self.info.ramdisk_len = len;
         hand_over::write_boot_info(frames, &self.block, self.info, map);
@@ -180,6 +186,8 @@ struct Loader<'f> {
     space: AddressSpace,
     places: Places,
     info: BootInfo,
+    /// Physical memory with what the kernel must not change; unused places have empty ranges.
+    read_only: [Range<u64>; MAX_READ_ONLY],
 }
 
 impl Loader<'_> {
@@ -213,6 +221,12 @@ impl Loader<'_> {
                 let (address, size) = (piece.start.wrapping_add(base), piece.end - piece.start);
                 let physical = physical.start + (piece.start - pages.start);
                 self.space.map(self.frames, address, physical, size, access)?;
+                // There are not more: a segment has three pieces at most, of which two are writable, or one alone.
+                if let Some(free) =
+                    self.read_only.iter_mut().find(|range| range.is_empty() && access != Access::ReadWrite)
+                {
+                    *free = physical..physical + size;
+                }
                 log::info(format_args!(
                     "kernel {address:#x}..{:#x} {access:?} at physical {physical:#x}",
                     address.wrapping_add(size)
@@ -239,9 +253,22 @@ impl Loader<'_> {
     }
 
     fn map_physical_memory(&mut self, map: &MemoryMap, offset: u64) -> Result<(), Error> {
+        self.read_only.sort_unstable_by_key(|range| range.start);
         for range in memory_gib(map) {
-            let size = range.end - range.start;
-            self.space.map(self.frames, offset + range.start, range.start, size, Access::ReadWrite)?;
+            let mut at = range.start;
+            // The allocator's memory lies below 4 GiB, in the first range.
+            for fixed in self.read_only.iter().filter(|fixed| !fixed.is_empty() && range.contains(&fixed.start)) {
+                for (piece, access) in [(at..fixed.start, Access::ReadWrite), (fixed.clone(), Access::Read)] {
+                    if !piece.is_empty() {
+                        let (start, size) = (piece.start, piece.end - piece.start);
+                        self.space.map(self.frames, offset + start, start, size, access)?;
+                    }
+                }
+                at = fixed.end;
+            }
+            if at < range.end {
+                self.space.map(self.frames, offset + at, at, range.end - at, Access::ReadWrite)?;
+            }
         }
         self.info.physical_memory_offset = Optional::Some(offset);
         log::info(format_args!("physical memory mapped at {offset:#x}"));

@@ -8,6 +8,9 @@
 //!
 //! The loader knows no time but the processor's time stamp counter, which firmware leaves running; a kernel
 //! that has calibrated it can tell when each line was written. Text has no control characters.
+//!
+//! The room is bounded. The less a line matters, the sooner there is none for it, so that a long memory map never hides why
+//! the kernel does not start.
 
 use core::fmt::{self, Write};
 use core::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
@@ -17,6 +20,9 @@ pub const CAPACITY: usize = 16 * 1024;
 
 /// Room that is kept for the line that says how many were left out.
 const LAST_LINE: usize = 80;
+/// Room that is kept for warnings and errors, and of it for errors alone: an exception with all its registers takes half.
+const WARNINGS: usize = 2048;
+const ERRORS: usize = 1024;
 
 /// Where a line has its level, and its text.
 const LEVEL_AT: usize = 17;
@@ -42,6 +48,17 @@ impl Level {
             Self::Warn => "WARN ",
             Self::Error => "ERROR",
         }
+    }
+
+    /// Where the log is full for lines of this level.
+    const fn end(self) -> usize {
+        CAPACITY
+            - LAST_LINE
+            - match self {
+                Self::Info => WARNINGS,
+                Self::Warn => ERRORS,
+                Self::Error => 0,
+            }
     }
 }
 
@@ -70,46 +87,15 @@ pub fn mark() -> usize {
     LOG.len()
 }
 
-/// Calls `each` with the bytes of every line of at least a level, without time and line feed; from a [`mark`] on, or from 0.
-pub fn for_each_line(from: usize, at_least: Level, mut each: impl FnMut(&mut dyn Iterator<Item = u8>)) {
-    let mut at = from;
-    while let Some(end) = (at..LOG.len()).find(|i| LOG.byte(*i) == b'\n') {
-        let level = LOG.byte(at + LEVEL_AT);
-        let wanted = match at_least {
-            Level::Info => true,
-            Level::Warn => level != b'I',
-            Level::Error => level == b'E',
-        };
-        if wanted {
-            each(&mut (at + LEVEL_AT..end).map(|i| LOG.byte(i)));
-        }
-        at = end + 1;
-    }
+/// Calls `each` with the bytes of every line of at least a level, without time and line feed; from a [`mark`] on, or from 0: then the
+/// line that says how many were left out comes first.
+pub fn for_each_line(from: usize, at_least: Level, each: impl FnMut(&mut dyn Iterator<Item = u8>)) {
+    LOG.for_each_line(from, at_least, each);
 }
 
 /// Calls `each` with time stamp, level and text of every line.
-pub fn for_each_record(mut each: impl FnMut(u64, Level, &str)) {
-    let mut at = 0;
-    let mut line = [0; 512];
-    while let Some(end) = (at..LOG.len()).find(|i| LOG.byte(*i) == b'\n') {
-        let digits = (at..at + LEVEL_AT - 1).map(|i| char::from(LOG.byte(i)).to_digit(16).unwrap_or(0));
-        let time = digits.fold(0, |time, digit| time << 4 | u64::from(digit));
-        let level = match LOG.byte(at + LEVEL_AT) {
-            b'I' => Level::Info,
-            b'W' => Level::Warn,
-            _ => Level::Error,
-        };
-        let mut len = 0;
-        for (to, i) in line.iter_mut().zip(at + TEXT_AT..end) {
-            *to = LOG.byte(i);
-            len += 1;
-        }
-        let text = line.get(..len).unwrap_or_default();
-        // A longer line is cut, maybe within a character.
-        let text = text.utf8_chunks().next().map_or("", |chunk| chunk.valid());
-        each(time, level, text);
-        at = end + 1;
-    }
+pub fn for_each_record(each: impl FnMut(u64, Level, &str)) {
+    LOG.for_each_record(each);
 }
 
 /// The processor's time stamp counter, by which lines are dated.
@@ -140,7 +126,7 @@ impl Log {
     }
 
     fn add(&self, time: u64, level: Level, text: fmt::Arguments<'_>) {
-        let mut line = Line { log: self, at: self.len(), end: CAPACITY - LAST_LINE };
+        let mut line = Line { log: self, at: self.len(), end: level.end() };
         let written = write!(line, "{time:016x} {} {text}", level.word());
         if written.is_err() {
             self.left_out.fetch_add(1, Ordering::Relaxed);
@@ -151,22 +137,76 @@ impl Log {
         self.len.store(line.at + 1, Ordering::Release);
     }
 
+    /// What says how many lines were left out, if any were: the text of a warning.
+    fn left_out(&self) -> Option<Short> {
+        let count = self.left_out.load(Ordering::Relaxed);
+        let mut text = Short { bytes: [0; LAST_LINE - TEXT_AT - 1], len: 0 };
+        // It has room for the largest number.
+        (count != 0 && write!(text, "{count} lines of the loader's log did not fit").is_ok()).then_some(text)
+    }
+
     fn copy_to(&self, out: &mut [u8]) -> usize {
         let mut at = 0;
         for (to, from) in out.iter_mut().zip(&self.bytes[..self.len()]) {
             *to = from.load(Ordering::Relaxed);
             at += 1;
         }
-        let left_out = self.left_out.load(Ordering::Relaxed);
-        if left_out != 0 {
+        if let Some(text) = self.left_out() {
             let mut tail = Tail { out, at };
             let time = time_stamp();
             // Fails only where the caller gave less room than `CAPACITY`.
-            if writeln!(tail, "{time:016x} WARN  {left_out} lines of the loader's log did not fit").is_ok() {
+            if writeln!(tail, "{time:016x} {} {}", Level::Warn.word(), text.as_str()).is_ok() {
                 at = tail.at;
             }
         }
         at
+    }
+
+    fn for_each_line(&self, from: usize, at_least: Level, mut each: impl FnMut(&mut dyn Iterator<Item = u8>)) {
+        if let Some(text) = self.left_out().filter(|_| from == 0 && at_least != Level::Error) {
+            each(&mut Level::Warn.word().bytes().chain([b' ']).chain(text.as_str().bytes()));
+        }
+        let mut at = from;
+        while let Some(end) = (at..self.len()).find(|i| self.byte(*i) == b'\n') {
+            let level = self.byte(at + LEVEL_AT);
+            let wanted = match at_least {
+                Level::Info => true,
+                Level::Warn => level != b'I',
+                Level::Error => level == b'E',
+            };
+            if wanted {
+                each(&mut (at + LEVEL_AT..end).map(|i| self.byte(i)));
+            }
+            at = end + 1;
+        }
+    }
+
+    fn for_each_record(&self, mut each: impl FnMut(u64, Level, &str)) {
+        let mut at = 0;
+        let mut line = [0; 512];
+        let mut last = 0;
+        while let Some(end) = (at..self.len()).find(|i| self.byte(*i) == b'\n') {
+            let digits = (at..at + LEVEL_AT - 1).map(|i| char::from(self.byte(i)).to_digit(16).unwrap_or(0));
+            let time = digits.fold(0, |time, digit| time << 4 | u64::from(digit));
+            let level = match self.byte(at + LEVEL_AT) {
+                b'I' => Level::Info,
+                b'W' => Level::Warn,
+                _ => Level::Error,
+            };
+            let mut len = 0;
+            for (to, i) in line.iter_mut().zip(at + TEXT_AT..end) {
+                *to = self.byte(i);
+                len += 1;
+            }
+            let text = line.get(..len).unwrap_or_default();
+            // A longer line is cut, maybe within a character.
+            let text = text.utf8_chunks().next().map_or("", |chunk| chunk.valid());
+            each(time, level, text);
+            (at, last) = (end + 1, time);
+        }
+        if let Some(text) = self.left_out() {
+            each(last, Level::Warn, text.as_str());
+        }
     }
 }
 
@@ -192,6 +232,27 @@ impl Write for Line<'_> {
     }
 }
 
+/// A short text.
+struct Short {
+    bytes: [u8; LAST_LINE - TEXT_AT - 1],
+    len: usize,
+}
+
+impl Short {
+    fn as_str(&self) -> &str {
+        self.bytes.get(..self.len).and_then(|bytes| core::str::from_utf8(bytes).ok()).unwrap_or("")
+    }
+}
+
+impl Write for Short {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        let room = self.bytes.get_mut(self.len..self.len + text.len()).ok_or(fmt::Error)?;
+        room.copy_from_slice(text.as_bytes());
+        self.len += text.len();
+        Ok(())
+    }
+}
+
 struct Tail<'a> {
     out: &'a mut [u8],
     at: usize,
@@ -209,7 +270,9 @@ impl Write for Tail<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::borrow::ToOwned;
     use std::string::String;
+    use std::vec::Vec;
 
     fn text(log: &Log) -> String {
         let mut out = [0; CAPACITY];
@@ -238,5 +301,38 @@ mod tests {
             text.lines().take(kept).enumerate().all(|(i, line)| line[17..].starts_with(&format!("INFO  line {i} ")))
         );
         assert!(text.ends_with(&format!("WARN  {} lines of the loader's log did not fit\n", 1000 - kept)));
+    }
+
+    #[test]
+    fn a_full_log_still_takes_what_matters() {
+        let log = Log::new();
+        for number in 0..400 {
+            log.add(0, Level::Info, format_args!("memory {number:100}"));
+        }
+        for number in 0..400 {
+            log.add(0, Level::Warn, format_args!("warning {number:100}"));
+        }
+        log.add(7, Level::Error, format_args!("the reason, and {:800}", "registers"));
+        let mut lines = Vec::new();
+        log.for_each_line(0, Level::Info, |line| lines.push(String::from_utf8(line.collect()).unwrap()));
+        assert!(
+            lines[0].starts_with("WARN  ") && lines[0].ends_with(" lines of the loader's log did not fit"),
+            "{}",
+            lines[0]
+        );
+        assert!(lines.last().unwrap().starts_with("ERROR the reason, and registers "));
+        // Besides what the lines for the record left over.
+        let warnings = lines.iter().filter(|line| line.starts_with("WARN  warning ")).count();
+        let most = (WARNINGS - ERRORS) / (TEXT_AT + 109);
+        assert!((most..=most + 1).contains(&warnings), "{warnings}");
+        let mut errors = Vec::new();
+        log.for_each_line(0, Level::Error, |line| errors.push(line.count()));
+        assert_eq!(errors.len(), 1);
+        let mut records = Vec::new();
+        log.for_each_record(|time, level, text| records.push((time, level, text.trim_end().to_owned())));
+        let [.., error, left_out] = &records[..] else { panic!("{records:?}") };
+        assert_eq!(*error, (7, Level::Error, "the reason, and registers".to_owned()));
+        assert!(left_out.1 == Level::Warn && left_out.2 == lines[0][6..]);
+        assert!(text(&log).len() <= CAPACITY);
     }
 }

@@ -14,6 +14,9 @@ pub const KEPT_MEMORY: Range<u64> = 0x0100_0000..0x0120_0000;
 /// The lowest memory that is used or handed out: real mode, firmware and option ROMs live below it.
 pub const LOW_MEMORY_END: u64 = 0x10_0000;
 
+/// The end of the addresses that page tables can name (Intel SDM volume 3A, section 4.1.4): firmware that lists anything beyond is wrong.
+pub const ADDRESSES_END: u64 = 1 << 52;
+
 /// E820 type of usable memory (ACPI 6.5, section 15, "AddressRangeMemory").
 pub const E820_USABLE: u32 = 1;
 /// E820 type of memory with ACPI tables, which an operating system may reuse.
@@ -51,7 +54,7 @@ impl MemoryMap {
     }
 
     /// The map that firmware describes, in entries of start, length and kind, in any order. Where entries overlap, the one that is
-    /// not usable counts, and the later one of several.
+    /// not usable counts, and the later one of several. What lies beyond [`ADDRESSES_END`] is left out.
     ///
     /// # Errors
     /// If there are too many regions.
@@ -61,11 +64,12 @@ impl MemoryMap {
     {
         let mut map = Self::new();
         let usable = |kind| kind == MemoryRegionKind::Usable;
+        let range = |start: u64, len: u64| start..start.saturating_add(len).min(ADDRESSES_END);
         for (start, len, kind) in entries.clone().filter(|entry| usable(entry.2)) {
-            map.mark(start..start.saturating_add(len), kind)?;
+            map.mark(range(start, len), kind)?;
         }
         for (start, len, kind) in entries.filter(|entry| !usable(entry.2)) {
-            map.mark(start..start.saturating_add(len), kind)?;
+            map.mark(range(start, len), kind)?;
         }
         Ok(map)
     }

@@ -29,6 +29,13 @@ fn line(bytes: &[u8]) -> Option<Line<'_>> {
     Some(Line { time_stamp, level: Level::from_name(level.trim_end())?, text: text.strip_prefix(' ')? })
 }
 
+/// Where the loader says that SMBIOS has its entry point: among the words behind its log, `smbios=0x…`.
+pub(crate) fn smbios(words: &[u8]) -> Option<u64> {
+    let words = core::str::from_utf8(words).ok()?;
+    let address = words.split(' ').find_map(|word| word.strip_prefix("smbios=0x"))?;
+    u64::from_str_radix(address, 16).ok()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -46,6 +53,15 @@ mod tests {
                 Line { time_stamp: 257, level: Level::Warn, text: "hm: x" },
             ]
         );
+    }
+
+    #[test]
+    fn words_behind_the_log_are_known_or_not() {
+        assert_eq!(smbios(b"smbios=0xabc0"), Some(0xABC0));
+        assert_eq!(smbios(b"x=1 smbios=0xffffffffffffffff y"), Some(u64::MAX));
+        for nonsense in [&b""[..], b"smbios=0x", b"smbios=1", b"smbios=0xfffffffffffffffff", b"\xFF smbios=0x1"] {
+            assert_eq!(smbios(nonsense), None);
+        }
     }
 
     #[test]

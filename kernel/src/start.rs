@@ -32,7 +32,7 @@ impl Start {
         descriptors::load();
         let stack = boot_info.kernel_stack_bottom;
         stacks::register(stack..stack.saturating_add(boot_info.kernel_stack_len));
-        let (command_line, loader_log) = ramdisk(boot_info);
+        let Ramdisk { command_line, loader_log, words: loader_words } = ramdisk(boot_info);
         let words = CommandLine::parse(command_line);
         crash::configure(&words);
 
@@ -44,7 +44,7 @@ impl Start {
         let (identity, previous) = start_log(&words, loader_log, boot_info);
         report(&words, &memory, clock_source, &identity);
         report_previous(previous.as_ref());
-        let (config, firmware) = find_firmware(boot_info);
+        let (config, firmware) = find_firmware(boot_info, loader_log::smbios(loader_words));
         if !tick::start(words.hang_ms, words.watchdog) {
             warn!("no timer for the tick: the log is written out only when the program yields");
         }
@@ -87,6 +87,9 @@ fn report(words: &CommandLine<'_>, memory: &memory::Report, clock_source: clock:
     info!("kernel {}, build {}, at {time}", env!("CARGO_PKG_VERSION"), Hex(&identity.build_id));
     info!("clock: {} kHz, {clock_source}", clock::frequency() / 1000);
     info!("memory: {} KiB free", memory.total / 1024);
+    if memory.lost > 0 {
+        warn!("memory: {} KiB are left unused: free memory lies in too many pieces", memory.lost / 1024);
+    }
     if memory.null_was_mapped {
         info!("memory: address 0 was mapped, and is not any more");
     }
@@ -109,10 +112,10 @@ fn report_previous(previous: Option<&Previous>) {
 }
 
 /// What the firmware's tables say: how to reach configuration space, how to switch off, and its byte code.
-fn find_firmware(boot_info: &'static BootInfo) -> (devices::pci::Config, &'static [u8]) {
+fn find_firmware(boot_info: &'static BootInfo, smbios: Option<u64>) -> (devices::pci::Config, &'static [u8]) {
     static MEMORY: FirmwareMemory = FirmwareMemory;
     let root = boot_info.rsdp_addr.into_option().or_else(|| acpi::search_root_pointer(&MEMORY));
-    survey::note_firmware(boot_info, root);
+    survey::note_firmware(boot_info, root, smbios);
     let tables = root.and_then(|root| acpi::Tables::find(&MEMORY, root));
     match &tables {
         Some(tables) => {
@@ -135,20 +138,26 @@ impl fmt::Display for Hex<'_> {
     }
 }
 
-/// The command line and the loader's log, which travel as the ramdisk with a NUL in between.
-fn ramdisk(boot_info: &BootInfo) -> (&'static str, &'static [u8]) {
-    let Some(start) = boot_info.ramdisk_addr.into_option().filter(|&start| start != 0) else { return ("", &[]) };
-    let Ok(len) = usize::try_from(boot_info.ramdisk_len) else { return ("", &[]) };
+/// What travels as the ramdisk, with a NUL between the parts; the last two may be missing.
+#[derive(Default)]
+struct Ramdisk {
+    command_line: &'static str,
+    loader_log: &'static [u8],
+    words: &'static [u8],
+}
+
+fn ramdisk(boot_info: &BootInfo) -> Ramdisk {
+    let Some(start) = boot_info.ramdisk_addr.into_option().filter(|&start| start != 0) else {
+        return Ramdisk::default();
+    };
+    let Ok(len) = usize::try_from(boot_info.ramdisk_len) else { return Ramdisk::default() };
     // SAFETY: the boot loader mapped the ramdisk there, and leaves it to the kernel, which never writes to it.
     let bytes: &'static [u8] = unsafe { core::slice::from_raw_parts(start as *const u8, len) };
-    let mut parts = bytes.splitn(2, |&byte| byte == 0);
+    let mut parts = bytes.splitn(3, |&byte| byte == 0);
     let text = parts.next().unwrap_or_default();
-    let text = match core::str::from_utf8(text) {
-        Ok(text) => text,
-        // What is valid up to the first byte that is not.
-        Err(error) => text.get(..error.valid_up_to()).and_then(|text| core::str::from_utf8(text).ok()).unwrap_or(""),
-    };
-    (text, parts.next().unwrap_or_default())
+    // What is valid up to the first byte that is not.
+    let command_line = text.utf8_chunks().next().map_or("", |chunk| chunk.valid());
+    Ramdisk { command_line, loader_log: parts.next().unwrap_or_default(), words: parts.next().unwrap_or_default() }
 }
 
 /// Says on the serial port why nothing works, and ends.

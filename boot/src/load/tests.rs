@@ -29,6 +29,7 @@ fn job(kernel: &[u8]) -> Job<'_> {
         kernel_physical: FILE_AT,
         command_line: b"app=diag",
         rsdp: Some(0xE_0000),
+        smbios: Some(0xABC0),
         framebuffer: None,
         gib_pages: true,
         bridge: b"bridge",
@@ -122,6 +123,26 @@ fn pages_that_only_relocation_writes_to_become_read_only() {
 }
 
 #[test]
+fn what_is_read_only_is_so_in_the_map_of_physical_memory_too() {
+    for gib_pages in [false, true] {
+        let file = kernel(|_| {}).bytes();
+        let space = Space::load(Job { gib_pages, ..job(&file) }).unwrap();
+        let offset = space.optional(offset_of!(BootInfo, physical_memory_offset)).unwrap();
+        let physical = |address| space.space.translate(&space.machine.frames, address).unwrap().0;
+        for (address, access) in
+            [(BASE, Access::Read), (BASE + 0x1000, Access::Read), (BASE + 0x2000, Access::ReadWrite)]
+        {
+            let alias = offset + physical(address);
+            assert_eq!((space.access(alias), physical(alias)), (Some(access), physical(address)), "{address:#x}");
+        }
+        let code = physical(BASE + 0x1000);
+        for at in [0, code - 2 * PAGE, code + PAGE, 1 << 30, (4 << 30) - 1] {
+            assert_eq!((space.access(offset + at), physical(offset + at)), (Some(Access::ReadWrite), at));
+        }
+    }
+}
+
+#[test]
 fn boot_information_is_complete() {
     let file = kernel(|_| {}).bytes();
     let space = Space::load(job(&file)).unwrap();
@@ -134,7 +155,9 @@ fn boot_information_is_complete() {
     let text = space.read(ramdisk, space.info(offset_of!(BootInfo, ramdisk_len)));
     let (command_line, log) = text.split_at(8);
     assert_eq!((command_line, log[0]), (&b"app=diag"[..], 0));
-    assert!(log[1..].is_empty() || log.ends_with(b"\n"));
+    let (log, words) = log[1..].split_at(log[1..].iter().position(|byte| *byte == 0).unwrap());
+    assert!(log.is_empty() || log.ends_with(b"\n"));
+    assert_eq!(words, b"\0smbios=0xabc0");
     let regions = space.info(offset_of!(BootInfo, memory_regions));
     let count = space.info(offset_of!(BootInfo, memory_regions) + 8);
     let map = space.machine.map.regions();

@@ -42,7 +42,7 @@ proptest! {
         let mut map = MemoryMap::from_firmware(entries.iter().copied()).unwrap();
         check_order(&map);
         for (start, len, kind) in entries {
-            if kind != MemoryRegionKind::Usable && len != 0 {
+            if kind != MemoryRegionKind::Usable && len != 0 && start < ADDRESSES_END {
                 let inside = |r: &&MemoryRegion| r.start <= start && start < r.end;
                 let found = map.regions().iter().find(inside).unwrap();
                 prop_assert!(found.kind != MemoryRegionKind::Usable);
@@ -65,6 +65,22 @@ fn reserved_wins_over_usable_in_any_order() {
         let kinds: Vec<_> = map.regions().iter().map(|region| region.kind).collect();
         assert_eq!(kinds, [MemoryRegionKind::Usable, MemoryRegionKind::UnknownBios(2), MemoryRegionKind::Usable]);
     }
+}
+
+#[test]
+fn what_no_page_table_can_name_is_left_out() {
+    let usable = |start, len| (start, len, MemoryRegionKind::Usable);
+    let entries =
+        [usable(0xFFFF_FFFF_FFFF_F001, 0x800), usable(ADDRESSES_END - 0x1000, u64::MAX), usable(0x10_0000, 0x1000)];
+    let mut map = MemoryMap::from_firmware(entries.into_iter()).unwrap();
+    map.finish().unwrap();
+    let regions: Vec<_> = map.regions().iter().map(|region| region.start..region.end).collect();
+    assert_eq!(regions, [0x10_0000..0x10_1000, ADDRESSES_END - 0x1000..ADDRESSES_END]);
+    // The same from a map that was made otherwise.
+    map.mark(0xFFFF_FFFF_FFFF_F001..u64::MAX, MemoryRegionKind::Usable).unwrap();
+    // SAFETY: nothing is allocated.
+    let frames = unsafe { crate::Frames::new(&map, core::iter::empty(), core::ptr::null_mut()) }.unwrap();
+    assert_eq!(frames.free(), 0x1000);
 }
 
 #[test]

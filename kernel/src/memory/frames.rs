@@ -11,7 +11,7 @@ pub const FRAME: u64 = 4096;
 /// Memory below this is left to the firmware and to what starts other processors.
 const LOWEST: u64 = 1 << 20;
 
-/// Most regions that are kept; further ones are left unused.
+/// Most regions that are kept: the largest ones.
 const MAX_REGIONS: usize = 64;
 
 /// Free physical memory.
@@ -19,6 +19,7 @@ pub struct Frames {
     /// Unused slots are empty ranges.
     regions: [Range<u64>; MAX_REGIONS],
     total: u64,
+    lost: u64,
 }
 
 impl Default for Frames {
@@ -30,29 +31,30 @@ impl Default for Frames {
 impl Frames {
     /// No memory at all.
     pub const fn new() -> Self {
-        Self { regions: [const { 0..0 }; MAX_REGIONS], total: 0 }
+        Self { regions: [const { 0..0 }; MAX_REGIONS], total: 0, lost: 0 }
     }
 
-    /// Adds a free region, reduced to whole frames above 1 MiB. Regions must not overlap. Returns `false` when it was
-    /// not added: nothing is left of it, or there are too many.
+    /// Adds a free region, reduced to whole frames above 1 MiB. Regions must not overlap. Where there are too many, the smallest one
+    /// is left unused. Returns `false` when it was not added: nothing is left of it, or it is the smallest one of too many.
     pub fn add(&mut self, region: Range<u64>) -> bool {
-        let start = region.start.max(LOWEST).next_multiple_of(FRAME);
+        let Some(start) = region.start.max(LOWEST).checked_next_multiple_of(FRAME) else { return false };
         let end = region.end & !(FRAME - 1);
-        if start >= end || !self.insert(start..end) {
+        if start >= end {
             return false;
         }
-        self.total += end - start;
-        true
+        self.total = self.total.saturating_add(end - start);
+        self.insert(start..end)
     }
 
+    /// Puts a region where there is room, or where the smallest one is, if it is smaller; what is left unused is counted as lost.
     fn insert(&mut self, region: Range<u64>) -> bool {
-        match self.regions.iter_mut().find(|slot| slot.is_empty()) {
-            Some(slot) => {
-                *slot = region;
-                true
-            }
-            None => false,
-        }
+        let size = |region: &Range<u64>| region.end.saturating_sub(region.start);
+        let lost = match self.regions.iter_mut().min_by_key(|slot| size(slot)) {
+            Some(smallest) if size(smallest) < size(&region) => size(&core::mem::replace(smallest, region.clone())),
+            _ => size(&region),
+        };
+        self.lost = self.lost.saturating_add(lost);
+        lost != size(&region)
     }
 
     /// Takes exactly this range, which must be free as a whole and made of whole frames.
@@ -63,7 +65,7 @@ impl Frames {
         let found = self.regions.iter_mut().find(|region| region.start <= wanted.start && wanted.end <= region.end);
         let Some(region) = found else { return false };
         let (before, after) = (region.start..wanted.start, wanted.end..region.end);
-        // With no slot left, the smaller rest is lost, not handed out twice.
+        // With no slot left, something is lost, but nothing handed out twice.
         let before_is_larger = before.end - before.start > after.end - after.start;
         let (larger, smaller) = if before_is_larger { (before, after) } else { (after, before) };
         *region = larger;
@@ -113,6 +115,11 @@ impl Frames {
     pub fn total(&self) -> u64 {
         self.total
     }
+
+    /// Bytes that are left unused because they lie in too many pieces.
+    pub fn lost(&self) -> u64 {
+        self.lost
+    }
 }
 
 #[cfg(test)]
@@ -136,7 +143,23 @@ mod tests {
         assert!(!frames.add(0..0xA_0000));
         assert!(!frames.add(2 * MIB + 1..2 * MIB + 4097));
         assert!(frames.add(0x8000..2 * MIB + 5));
+        assert!(!frames.add(u64::MAX - 4000..u64::MAX), "no frame starts there");
         assert_eq!(frames.free(), MIB);
+    }
+
+    #[test]
+    fn of_too_many_regions_the_largest_are_kept() {
+        let mut frames = Frames::new();
+        for number in 1..=200 {
+            frames.add(number * MIB..number * MIB + number * FRAME);
+        }
+        let kept: u64 = (200 - MAX_REGIONS as u64 + 1..=200).sum();
+        let all: u64 = (1..=200).sum();
+        assert_eq!(frames.free(), kept * FRAME);
+        assert_eq!((frames.total(), frames.lost()), (all * FRAME, (all - kept) * FRAME));
+        assert!(!frames.add(300 * MIB..300 * MIB + FRAME), "smaller than all that are kept");
+        assert_eq!(frames.free(), kept * FRAME);
+        assert!(frames.take(200 * FRAME, FRAME).is_some() && frames.take(200 * FRAME, FRAME).is_none());
     }
 
     #[test]

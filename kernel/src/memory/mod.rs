@@ -54,14 +54,14 @@ struct Memory {
 static MEMORY: Mutex<Option<Memory>> = Mutex::new(None);
 /// Where physical memory is mapped.
 static PHYSICAL_OFFSET: AtomicU64 = AtomicU64::new(0);
-/// End of what the boot loader's map lists, and so of what is surely mapped.
-static PHYSICAL_END: AtomicU64 = AtomicU64::new(0);
 
 /// What was found and done, to be logged when there is a log.
 #[derive(Clone, Copy, Debug)]
 pub struct Report {
     /// Free memory at first, in bytes.
     pub total: u64,
+    /// So much of it is left unused, because it lies in too many pieces.
+    pub lost: u64,
     /// Memory that came between the kernel and address 0 has been unmapped.
     pub null_was_mapped: bool,
     /// Guard pages that could not be unmapped.
@@ -75,22 +75,17 @@ pub struct Report {
 pub fn init(boot_info: &BootInfo, guards: &[u64]) -> Result<Report, Error> {
     let offset = boot_info.physical_memory_offset.into_option().ok_or(Error::NoPhysicalMap)?;
     let mut frames = Frames::new();
-    let mut end = 0;
-    for region in boot_info.memory_regions.iter() {
-        end = end.max(region.end);
-        if region.kind == MemoryRegionKind::Usable {
-            frames.add(region.start..region.end);
-        }
+    for region in boot_info.memory_regions.iter().filter(|region| region.kind == MemoryRegionKind::Usable) {
+        frames.add(region.start..region.end);
     }
     PHYSICAL_OFFSET.store(offset, Ordering::Relaxed);
-    PHYSICAL_END.store(end, Ordering::Relaxed);
     // SAFETY: the boot loader vouches for the offset, and nobody else changes the page tables in use.
     let mut space = unsafe { AddressSpace::take_over(offset, boot_info.recursive_index.into_option()) }?;
     let null_was_mapped = space.unmap_page(0);
     let guards_missing = guards.iter().filter(|&&guard| !space.unmap_page(guard)).count();
-    let total = frames.total();
+    let (total, lost) = (frames.total(), frames.lost());
     *MEMORY.lock() = Some(Memory { frames, space });
-    Ok(Report { total, null_was_mapped, guards_missing })
+    Ok(Report { total, lost, null_was_mapped, guards_missing })
 }
 
 /// Takes the locks of memory and heap for ever: for crashes on purpose.
@@ -160,18 +155,42 @@ pub fn map_registers(physical: u64, len: usize) -> Option<NonNull<u8>> {
     space.map_registers(physical, len as u64, frames)
 }
 
-/// Firmware tables, seen through the map of physical memory.
+/// Firmware's tables, seen through the map of physical memory, or else through one of their own.
+///
+/// Addresses come from firmware, which may say anything: what is read is looked up in the page tables first. What is not mapped, but
+/// lies in memory that firmware keeps, is mapped: boot loaders leave such memory out above 4 GiB, and some machines have their tables there.
 pub struct FirmwareMemory;
 
 impl acpi::Memory for FirmwareMemory {
     fn bytes(&self, address: u64, len: usize) -> Option<&[u8]> {
         let end = address.checked_add(len as u64)?;
-        if address == 0 || end > PHYSICAL_END.load(Ordering::Relaxed) {
+        if address == 0 || end > 1 << 52 {
             return None;
         }
+        let mut memory = MEMORY.lock();
+        let Memory { frames, space } = memory.as_mut()?;
         let start = mapped(address)?;
-        // SAFETY: the boot loader mapped all memory up to the end of its map at the offset. The firmware's tables lie in
-        // memory that is not free, so that nothing writes there.
+        let start = match space.is_mapped_as(start.as_ptr().addr() as u64, address, len as u64) {
+            true => start,
+            false if is_kept_by_firmware(address, end) => space.map_tables(address, len as u64, frames)?,
+            false => return None,
+        };
+        // SAFETY: just looked up, or mapped: all these bytes are mapped, and stay so. The firmware's tables lie in memory that is not free,
+        // so that nothing writes there; where an address is a wrong one, any bytes are valid.
         Some(unsafe { core::slice::from_raw_parts(start.as_ptr(), len) })
     }
+}
+
+/// Whether firmware's map has all of this in regions that are not for us.
+fn is_kept_by_firmware(start: u64, end: u64) -> bool {
+    let regions = survey::firmware_regions().iter();
+    regions
+        .filter(|region| match region.kind {
+            MemoryRegionKind::Usable | MemoryRegionKind::Bootloader => false,
+            // UEFI 2.10, section 7.2.3: unusable memory, devices. ACPI 6.5, section 15: unusable memory.
+            MemoryRegionKind::UnknownUefi(kind) => !matches!(kind, 8 | 11 | 12),
+            MemoryRegionKind::UnknownBios(kind) => kind != 5,
+            _ => true,
+        })
+        .any(|region| region.start <= start && end <= region.end)
 }

@@ -2,6 +2,7 @@
 
 use super::Error;
 use super::frames::{FRAME, Frames};
+use core::ops::Range;
 use core::ptr::NonNull;
 use x86_64::structures::paging::mapper::TranslateResult;
 use x86_64::structures::paging::{
@@ -21,6 +22,13 @@ const UPPER_HALF: core::ops::Range<u16> = 256..512;
 const DATA: PageTableFlags = PageTableFlags::PRESENT.union(PageTableFlags::WRITABLE).union(PageTableFlags::NO_EXECUTE);
 const REGISTERS: PageTableFlags = DATA.union(PageTableFlags::NO_CACHE).union(PageTableFlags::WRITE_THROUGH);
 
+const TABLES: PageTableFlags =
+    PageTableFlags::PRESENT.union(PageTableFlags::NO_EXECUTE).union(PageTableFlags::NO_CACHE);
+
+/// Most pieces of firmware's memory that are mapped.
+const MAX_TABLES: usize = 64;
+const UNUSED: MappedTables = MappedTables { physical: 0..0, start: 0 };
+
 /// The page tables in use.
 pub struct AddressSpace {
     tables: OffsetPageTable<'static>,
@@ -29,6 +37,14 @@ pub struct AddressSpace {
     next_registers: u64,
     /// End of the processor's physical addresses.
     physical_end: u64,
+    /// Firmware's tables that were mapped here. Unused places have an empty range.
+    tables_mapped: [MappedTables; MAX_TABLES],
+}
+
+/// Memory of firmware's, and where it is seen.
+struct MappedTables {
+    physical: Range<u64>,
+    start: u64,
 }
 
 impl AddressSpace {
@@ -48,7 +64,8 @@ impl AddressSpace {
         let index = UPPER_HALF.rev().find(free).ok_or(Error::NoWindow)?;
         let window = VirtAddr::new_truncate(u64::from(index) * WINDOW).as_u64();
         let physical_end = 1 << cpu::physical_address_bits();
-        Ok(Self { tables, window, next_registers: window + HEAP_LIMIT, physical_end })
+        let tables_mapped = [UNUSED; MAX_TABLES];
+        Ok(Self { tables, window, next_registers: window + HEAP_LIMIT, physical_end, tables_mapped })
     }
 
     /// Where the heap starts; it may grow to [`HEAP_LIMIT`] bytes.
@@ -79,6 +96,36 @@ impl AddressSpace {
         len
     }
 
+    /// Whether these addresses are mapped, to this piece of physical memory.
+    pub fn is_mapped_as(&self, start: u64, physical: u64, len: u64) -> bool {
+        let first = start & !(FRAME - 1);
+        let pages = (first..start.saturating_add(len.max(1))).step_by(FRAME as usize);
+        pages.zip((physical & !(FRAME - 1)..).step_by(FRAME as usize)).all(|(page, frame)| {
+            let is_canonical = VirtAddr::try_new(page);
+            is_canonical.is_ok_and(|page| self.tables.translate_addr(page).is_some_and(|found| found.as_u64() == frame))
+        })
+    }
+
+    /// Maps memory with firmware's tables somewhere in the window, read-only. What was mapped before is found again.
+    pub fn map_tables(&mut self, physical: u64, len: u64, frames: &mut Frames) -> Option<NonNull<u8>> {
+        let (first, end) = (physical & !(FRAME - 1), physical.checked_add(len)?.checked_next_multiple_of(FRAME)?);
+        if end > self.physical_end {
+            return None;
+        }
+        let found =
+            self.tables_mapped.iter().find(|mapped| mapped.physical.start <= first && end <= mapped.physical.end);
+        let start = match found {
+            Some(mapped) => mapped.start + (first - mapped.physical.start),
+            None => {
+                let free = self.tables_mapped.iter().position(|mapped| mapped.physical.is_empty())?;
+                let start = self.map_in_window(first..end, TABLES, frames)?;
+                *self.tables_mapped.get_mut(free)? = MappedTables { physical: first..end, start };
+                start
+            }
+        };
+        NonNull::new((start + (physical - first)) as *mut u8)
+    }
+
     /// Maps device registers somewhere in the window, uncached.
     pub fn map_registers(&mut self, physical: u64, len: u64, frames: &mut Frames) -> Option<NonNull<u8>> {
         // Beyond, an entry's bits are reserved: the first access would be a fault.
@@ -87,25 +134,32 @@ impl AddressSpace {
             return None;
         }
         let (first, end) = (physical & !(FRAME - 1), end.checked_next_multiple_of(FRAME)?);
-        let start = self.next_registers;
-        if end - first > (self.window + (WINDOW - 1)).checked_sub(start)? {
+        let start = self.map_in_window(first..end, REGISTERS, frames)?;
+        NonNull::new((start + (physical - first)) as *mut u8)
+    }
+
+    /// Maps whole frames in the window; returns where.
+    fn map_in_window(&mut self, physical: Range<u64>, flags: PageTableFlags, frames: &mut Frames) -> Option<u64> {
+        let (start, len) = (self.next_registers, physical.end - physical.start);
+        if len > (self.window + (WINDOW - 1)).checked_sub(start)? {
             return None;
         }
-        for offset in (0..end - first).step_by(FRAME as usize) {
-            if !self.map(start + offset, first + offset, REGISTERS, frames) {
+        // One page stays free, so that a stray access beyond it hits nothing. What cannot be mapped as a whole is left half-mapped, and its
+        // addresses unused.
+        self.next_registers = start + len + FRAME;
+        for offset in (0..len).step_by(FRAME as usize) {
+            if !self.map(start + offset, physical.start + offset, flags, frames) {
                 return None;
             }
         }
-        // One page stays free, so that a stray access beyond a window hits nothing.
-        self.next_registers = start + (end - first) + FRAME;
-        NonNull::new((start + (physical - first)) as *mut u8)
+        Some(start)
     }
 
     fn map(&mut self, address: u64, physical: u64, flags: PageTableFlags, frames: &mut Frames) -> bool {
         let Ok(page) = Page::<Size4KiB>::from_start_address(VirtAddr::new_truncate(address)) else { return false };
         let frame = PhysFrame::containing_address(PhysAddr::new_truncate(physical));
         // SAFETY: the page lies in the kernel's own window and is not mapped yet (`map_to` refuses otherwise); the frame is
-        // free memory just taken, or device registers, which only their driver gets.
+        // free memory just taken, or device registers, which only their driver gets, or firmware's and read-only.
         match unsafe { self.tables.map_to(page, frame, flags, &mut TableFrames(frames)) } {
             Ok(flush) => {
                 flush.flush();

@@ -15,7 +15,7 @@ mod pci;
 pub mod smbios;
 
 pub use disks::{describe_virtio, look_at};
-pub use firmware::note as note_firmware;
+pub use firmware::{note as note_firmware, regions as firmware_regions};
 pub use nvme::keep as keep_controller;
 
 use crate::arch::clock;
@@ -71,7 +71,7 @@ pub fn run(kernel: &mut Kernel) {
     kernel.pump();
     static MEMORY: FirmwareMemory = FirmwareMemory;
     acpi::describe(&MEMORY, firmware::root_pointer());
-    smbios::describe(&MEMORY);
+    smbios::describe(&MEMORY, firmware::smbios());
     kernel.pump();
     pci::describe(kernel.pci());
     kernel.pump();

@@ -1,7 +1,6 @@
 //! SMBIOS: who made the machine (DMTF DSP0134, 3.7).
 //!
-//! The entry point is looked for where a BIOS leaves it, from F0000h on. UEFI hands it to the boot loader instead, and this one does not
-//! pass it on.
+//! The entry point is where the boot loader was told by UEFI, or else where a BIOS leaves it: from F0000h on.
 
 use super::TARGET;
 use super::bytes::{Quoted, number, sums_to_zero};
@@ -16,8 +15,9 @@ const MAX_LEN: u64 = 256 << 10;
 const MAX_STRUCTURES: usize = 1024;
 
 /// The list of structures, and the version: major, minor.
-pub fn find<M: Memory + ?Sized>(memory: &M) -> Option<(&[u8], (u8, u8))> {
-    AREA.step_by(16).find_map(|address| {
+pub fn find<M: Memory + ?Sized>(memory: &M, told: Option<u64>) -> Option<(&[u8], (u8, u8))> {
+    told.into_iter().chain(AREA.step_by(16)).find_map(|address| {
+        // The shorter one has 24 bytes, the longer one 31, rounded up.
         let start = memory.bytes(address, 32)?;
         let (table, len, version) = if start.starts_with(b"_SM3_") && sums_to_zero(start.get(..24)?) {
             (number(start, 16, 8)?, number(start, 12, 4)?, (start[7], start[8]))
@@ -70,9 +70,9 @@ pub fn structures(mut table: &[u8]) -> impl Iterator<Item = Structure<'_>> {
     core::iter::from_fn(next).take_while(|structure| structure.kind() != 127).take(MAX_STRUCTURES)
 }
 
-pub(super) fn describe<M: Memory + ?Sized>(memory: &M) {
-    let Some((table, (major, minor))) = find(memory) else {
-        info!(target: TARGET, "smbios: none in low memory");
+pub(super) fn describe<M: Memory + ?Sized>(memory: &M, told: Option<u64>) {
+    let Some((table, (major, minor))) = find(memory, told) else {
+        info!(target: TARGET, "smbios: none");
         return;
     };
     info!(target: TARGET, "smbios: version={major}.{minor} size={}", table.len());
@@ -167,11 +167,18 @@ mod tests {
         wide[0x50..0x58].copy_from_slice(&(AREA.start + 0x800).to_le_bytes());
         wide[0x45] = wide[0x40..0x58].iter().fold(0_u8, |sum, byte| sum.wrapping_sub(*byte));
         assert_eq!(
-            find(&Low(wide.clone())).map(|(found, version)| (found.len(), version)),
+            find(&Low(wide.clone()), None).map(|(found, version)| (found.len(), version)),
             Some((table.len(), (3, 7)))
         );
+        // Where the loader says it is, even if that is no multiple of 16.
+        let mut elsewhere = vec![0; 0x1_0000];
+        elsewhere[0x800..].copy_from_slice(&memory[0x800..]);
+        elsewhere[0x1008..0x1028].copy_from_slice(&wide[0x40..0x60]);
+        assert!(find(&Low(elsewhere.clone()), None).is_none());
+        assert!(find(&Low(elsewhere.clone()), Some(AREA.start + 0x1008)).is_some());
+        assert!(find(&Low(elsewhere), Some(u64::MAX - 8)).is_none());
         wide[0x4C] ^= 1;
-        assert_eq!(find(&Low(wide)), None);
+        assert_eq!(find(&Low(wide), None), None);
 
         let mut narrow = memory;
         narrow[0x40..0x44].copy_from_slice(b"_SM_");
@@ -180,7 +187,7 @@ mod tests {
         narrow[0x56..0x58].copy_from_slice(&(table.len() as u16).to_le_bytes());
         narrow[0x58..0x5C].copy_from_slice(&(AREA.start as u32 + 0x800).to_le_bytes());
         narrow[0x55] = narrow[0x50..0x5F].iter().fold(0_u8, |sum, byte| sum.wrapping_sub(*byte));
-        assert_eq!(find(&Low(narrow)).map(|(_, version)| version), Some((2, 8)));
+        assert_eq!(find(&Low(narrow), None).map(|(_, version)| version), Some((2, 8)));
     }
 
     proptest! {

@@ -10,6 +10,7 @@ mod decoys;
 mod dying_disk;
 mod every_line;
 mod following;
+mod hand_overs;
 mod hard_crashes;
 mod images;
 mod no_disks;

@@ -109,6 +109,7 @@ fn start(bios: &mut Bios, drive: u8) -> Result<Never, Error> {
         kernel_physical: kernel.as_ptr().addr() as u64,
         command_line: &command_line[..len],
         rsdp,
+        smbios: None,
         framebuffer,
         gib_pages: features.gib_pages,
         bridge: bridge::code(),

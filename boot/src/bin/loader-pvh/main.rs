@@ -85,6 +85,7 @@ fn start(start_info: u64) -> Result<Never, Error> {
         kernel_physical: kernel_range.start,
         command_line: &command_line[..len],
         rsdp: info.rsdp,
+        smbios: None,
         framebuffer: None,
         gib_pages: features.gib_pages,
         bridge: bridge::code(),

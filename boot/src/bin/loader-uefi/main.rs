@@ -20,7 +20,8 @@ use boot::{Error, Job, load, log};
 use core::ffi::c_void;
 use core::panic::PanicInfo;
 use core::time::Duration;
-use uefi::{Handle, Status, boot as firmware, system};
+use uefi::table::cfg::ConfigTableEntry;
+use uefi::{Guid, Handle, Status, boot as firmware, system};
 
 freestanding::memory_functions!();
 
@@ -81,6 +82,7 @@ fn start() -> Result<Never, Error> {
         kernel_physical: kernel.as_ptr().addr() as u64,
         command_line: &command_line[..len],
         rsdp: acpi_root(),
+        smbios: table(ConfigTableEntry::SMBIOS3_GUID).or_else(|| table(ConfigTableEntry::SMBIOS_GUID)),
         framebuffer: graphics::framebuffer(),
         gib_pages: features.gib_pages,
         bridge: bridge::code(),
@@ -102,15 +104,16 @@ fn start() -> Result<Never, Error> {
     unsafe { bridge::enter(entry, bridge_table) }
 }
 
+/// Physical address of one of the tables that firmware leaves.
+fn table(guid: Guid) -> Option<u64> {
+    system::with_config_table(|tables| {
+        tables.iter().find(|table| table.guid == guid).map(|table| table.address.addr() as u64)
+    })
+}
+
 /// Physical address of the ACPI root pointer, the newer one if there are two.
 fn acpi_root() -> Option<u64> {
-    use uefi::table::cfg::ConfigTableEntry;
-    let find = |guid| {
-        system::with_config_table(|tables| {
-            tables.iter().find(|table| table.guid == guid).map(|table| table.address.addr() as u64)
-        })
-    };
-    let address = find(ConfigTableEntry::ACPI2_GUID).or_else(|| find(ConfigTableEntry::ACPI_GUID));
+    let address = table(ConfigTableEntry::ACPI2_GUID).or_else(|| table(ConfigTableEntry::ACPI_GUID));
     match address {
         Some(address) => log::info(format_args!("ACPI root pointer at {address:#x}")),
         None => log::warn(format_args!("firmware has no ACPI tables")),
