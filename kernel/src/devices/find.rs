@@ -102,7 +102,7 @@ impl Starting {
                         Progress::Over(Vec::from([Ready { name, disk: Disk::virtio(*disk), station }]), early)
                     }
                     State::Dead(error) => {
-                        warn!("{name}: does not start: {error}: {}", disk.why());
+                        survey::warning(format_args!("{name}: does not start: {error}: {}", disk.why()));
                         Progress::Over(Vec::new(), early)
                     }
                 }
@@ -125,7 +125,7 @@ fn namespaces(number: usize, controller: &mut nvme::Controller<Machine>) -> Vec<
         match stations::open(name, Controller::Nvme(number), Disk::nvme_crash(port)) {
             Some(station) => Some(Ready { name, disk: Disk::nvme(namespace), station }),
             None => {
-                warn!("{name}: there are too many disks");
+                survey::warning(format_args!("{name}: there are too many disks"));
                 None
             }
         }
@@ -143,10 +143,10 @@ pub fn start_pci(config: &Config, numbers: &mut Numbers) -> Vec<Starting> {
         } else if virtio_blk::pci::is_virtio_block(&function) {
             started.extend(start_virtio(&function, numbers));
         } else if (identity.class.base, identity.class.sub) == pci::spec::class::RAID {
-            warn!(
+            survey::warning(format_args!(
                 "disks behind the RAID controller at {} are not seen: switch RAID and VMD off in the machine's setup",
                 function.address()
-            );
+            ));
         }
     }
     started
@@ -173,7 +173,7 @@ fn start_nvme<C: ConfigSpace + ?Sized>(function: &Function<'_, C>, numbers: &mut
             Some(Starting::Nvme { number, controller, early })
         }
         Err(error) => {
-            warn!("NVMe controller at {} is left alone: {error}", function.address());
+            survey::warning(format_args!("NVMe controller at {} is left alone: {error}", function.address()));
             None
         }
     }
@@ -208,7 +208,7 @@ fn start_virtio<C: ConfigSpace + ?Sized>(function: &Function<'_, C>, numbers: &m
     let device = match virtio_blk::pci::probe(function) {
         Ok(device) => device,
         Err(error) => {
-            warn!("virtio disk at {} is left alone: {error}", function.address());
+            survey::warning(format_args!("virtio disk at {} is left alone: {error}", function.address()));
             return None;
         }
     };
@@ -217,7 +217,7 @@ fn start_virtio<C: ConfigSpace + ?Sized>(function: &Function<'_, C>, numbers: &m
     let transports = device.open(&Machine, ports).zip(device.open(&Machine, ports));
     let opened = transports.and_then(|(main, crash)| virtio_blk::open(Machine, main, crash));
     let Some((disk, port)) = opened else {
-        warn!("virtio disk at {} is left alone: not enough memory", function.address());
+        survey::warning(format_args!("virtio disk at {} is left alone: not enough memory", function.address()));
         return None;
     };
     watch_virtio(disk, port, numbers)
@@ -232,7 +232,7 @@ fn watch_virtio(
     let number = next(&mut numbers.virtio);
     let name = Name::virtio(number);
     let Some(station) = stations::open(name, Controller::Virtio(number), Disk::virtio_crash(port)) else {
-        warn!("{name}: there are too many disks");
+        survey::warning(format_args!("{name}: there are too many disks"));
         return None;
     };
     let early = early::watch_virtio(station);
@@ -262,7 +262,7 @@ fn start_one_mmio(place: MmioPlace, numbers: &mut Numbers) -> Option<Starting> {
     let map = || {
         let registers = Machine.map_registers(place.bus_address, place.len);
         if registers.is_none() {
-            warn!("virtio-mmio device at {:#x}: cannot be mapped", place.bus_address);
+            survey::warning(format_args!("virtio-mmio device at {:#x}: cannot be mapped", place.bus_address));
         }
         registers
     };
@@ -270,7 +270,7 @@ fn start_one_mmio(place: MmioPlace, numbers: &mut Numbers) -> Option<Starting> {
     let main = AnyTransport::Mmio(Mmio::probe(map()?).ok()?);
     let crash = AnyTransport::Mmio(Mmio::probe(map()?).ok()?);
     let Some((disk, port)) = virtio_blk::open(Machine, main, crash) else {
-        warn!("virtio disk at {:#x} is left alone: not enough memory", place.bus_address);
+        survey::warning(format_args!("virtio disk at {:#x} is left alone: not enough memory", place.bus_address));
         return None;
     };
     watch_virtio(disk, port, numbers)

@@ -4,7 +4,6 @@ use crate::arch::{acpi, cpu, port};
 use crate::devices::platform::{Machine, MappedRegisters};
 use alloc::vec::Vec;
 use core::iter;
-use log::warn;
 use pci::{Address, ConfigSpace};
 use platform::{Platform, Registers};
 use spin::Mutex;
@@ -39,7 +38,10 @@ impl Config {
     pub fn new<M: acpi::Memory + ?Sized>(tables: Option<&acpi::Tables<'_, M>>) -> Self {
         let ranges = || tables.into_iter().flat_map(acpi::Tables::pci_express);
         for range in ranges().filter(|range| range.segment != 0) {
-            warn!("devices in PCI segment {}, buses {} to {}, are not seen", range.segment, range.first, range.last);
+            crate::survey::warning(format_args!(
+                "devices in PCI segment {}, buses {} to {}, are not seen",
+                range.segment, range.first, range.last
+            ));
         }
         let ranges = || ranges().filter(|range| range.segment == 0);
         let mapped = ranges().next().and_then(|range| {

@@ -52,6 +52,12 @@ fn finding(text: fmt::Arguments<'_>) {
     }
 }
 
+/// Warns of something that looks wrong, and keeps it for the end of the survey, too.
+pub fn warning(text: fmt::Arguments<'_>) {
+    warn!(target: "kernel::devices", "{text}");
+    finding(text);
+}
+
 /// Describes disks when they come up. To be called before they are looked for.
 pub fn enable() {
     ON.store(true, Ordering::Relaxed);

@@ -1,4 +1,4 @@
-//! What other loaders and odd firmware hand over: modules, tables in strange places.
+//! What other loaders and odd firmware hand over: modules, tables in odd spots.
 
 use qemu::{Kind, Outcome};
 use tests::pvh::{StartInfo, guest};

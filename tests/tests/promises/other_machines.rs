@@ -71,5 +71,9 @@ fn a_raid_controller_is_named_with_what_to_do() {
     run(guest, Outcome::Finished);
     let lines = scene.lines(0);
     let warning = "are not seen: switch RAID and VMD off";
-    assert_eq!(lines.iter().filter(|line| line.contains("WARN") && line.contains(warning)).count(), 1, "{lines:#?}");
+    for told_by in ["WARN  kernel::devices: disks behind ", "WARN  diag: finding: disks behind "] {
+        let count = lines.iter().filter(|line| line.contains(told_by) && line.contains(warning)).count();
+        assert_eq!(count, 1, "{lines:#?}");
+    }
+    assert!(lines.iter().any(|line| line.contains("WARN  diag: summary: findings=1")), "{lines:#?}");
 }
