@@ -53,6 +53,7 @@ pub fn attach<P: Platform, C: ConfigSpace + ?Sized>(
     if identity.class.code() != pci::spec::class::NVME {
         return Err(AttachError::OtherClass);
     }
+    function.power_on(|ns| platform.pause(ns));
     let bar = function.memory_bar(0).map_err(AttachError::Bar)?;
     let wanted = Command::MEMORY | Command::BUS_MASTER;
     function.enable(Command::INTX_DISABLE);

@@ -220,6 +220,10 @@ impl<P: Platform> Engine<P> {
     fn drive_ready(&mut self) {
         let now = self.platform.now_ns();
         self.reap(now);
+        if !matches!(self.phase, Phase::Ready) {
+            // A reset has begun: nothing may be handed to the controller any more.
+            return;
+        }
         if self.io.has_waiting() {
             self.reissue(now);
         }
@@ -332,7 +336,8 @@ impl<P: Platform> Engine<P> {
         if !matches!(self.phase, Phase::Ready) || matches!(self.role, Role::Crash { .. }) {
             return Err(ErrorKind::NotReady.into());
         }
-        if self.admin.is_busy() {
+        // An Abort that was answered is not over until its command is.
+        if self.admin.is_busy() || self.abort.is_some() {
             return Err(ErrorKind::QueueFull.into());
         }
         let (id, bytes) = kind.request(self.info.map_or(1, |info| info.error_log_entries));

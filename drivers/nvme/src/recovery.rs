@@ -62,7 +62,7 @@ impl<P: Platform> Engine<P> {
             return self.begin_reset(ResetReason::AdminLate);
         }
         let late = self.io.late(now, &self.timeouts);
-        if !late.is_empty() {
+        if !late.is_empty() && !self.can_abort_later(late, now) {
             self.act_on_late(late, now);
         }
     }
@@ -86,6 +86,12 @@ impl<P: Platform> Engine<P> {
     /// Whether there is an admin queue to send an Abort by. The crash engine has none on the spare pair, and no time.
     fn can_abort(&self) -> bool {
         self.timeouts.abort_ns != 0 && !self.admin.is_busy() && matches!(self.role, Role::Main { .. })
+    }
+
+    /// Whether these need but wait for a log page, until an Abort can be sent: as long as none is at its limit.
+    fn can_abort_later(&self, late: Slots, now: u64) -> bool {
+        let is_in_time = |index| self.io.waited(index, now) < self.timeouts.command_ns;
+        self.timeouts.abort_ns != 0 && matches!(self.log, LogRequest::Pending(_)) && late.into_iter().all(is_in_time)
     }
 
     fn send_abort(&mut self, index: usize, command_id: u16, now: u64) {

@@ -210,13 +210,23 @@ impl<'c, C: ConfigSpace + ?Sized> Function<'c, C> {
         Some(self.read32(self.power_control()?) & power::STATE_MASK == 0)
     }
 
-    /// Asks for power state D0. A function that was in D3hot must be left alone for 10 ms afterwards, and may have lost
-    /// its base addresses (PCI Power Management 1.2, 5.4).
-    pub fn power_on(&self) {
+    /// Puts the function into power state D0, if it is in another. From D3hot it then has to be left alone for a while, for which
+    /// `pause` is called with the nanoseconds, and may have lost its base addresses, which it is given again (PCI Power
+    /// Management 1.2, 5.4). A device's command register is its driver's to set.
+    pub fn power_on(&self, pause: impl FnOnce(u64)) {
         let Some(offset) = self.power_control() else { return };
         let control = self.read32(offset);
-        if control & power::STATE_MASK != 0 {
-            self.write32(offset, control & !(power::STATE_MASK | power::PME_STATUS));
+        if control & power::STATE_MASK == 0 {
+            return;
+        }
+        let register = |index: u8| header::BAR0 + 4 * u16::from(index);
+        let addresses = [0, 1, 2, 3, 4, 5].map(|index| self.read32(register(index)));
+        self.write32(offset, control & !(power::STATE_MASK | power::PME_STATUS));
+        pause(power::RECOVERY_NS);
+        for (index, address) in (0..self.header().bars()).zip(addresses) {
+            if self.read32(register(index)) != address {
+                self.write32(register(index), address);
+            }
         }
     }
 

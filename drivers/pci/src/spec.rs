@@ -82,6 +82,8 @@ pub mod power {
     pub const CONTROL: u16 = 4;
     /// Power state field: 0 is D0, 3 is D3hot.
     pub const STATE_MASK: u32 = 0x3;
+    /// From D3hot to D0.
+    pub const RECOVERY_NS: u64 = 10_000_000;
     /// Write one to clear: a wake-up event is pending.
     pub const PME_STATUS: u32 = 1 << 15;
 }

@@ -228,12 +228,21 @@ fn link_and_power_are_read() {
     assert_eq!(function.is_powered(), None);
 
     let mut asleep = FakeFunction::new(1, 1).with_capabilities(0x40).with(0x40, 0x01).with(0x44, 3);
+    asleep = asleep.with_bar(0, 0xFE00_0000, 0xFFFF_C000);
     asleep.writable[0x11] = 3;
     let config = only(asleep);
     let function = found(&config);
     assert_eq!(function.is_powered(), Some(false));
-    function.power_on();
-    assert_eq!(function.is_powered(), Some(true));
+    let mut paused = None;
+    function.power_on(|ns| {
+        // It loses its base address, and has been told to wake up by now.
+        assert_eq!(function.is_powered(), Some(true));
+        function.write32(0x10, 0);
+        paused = Some(ns);
+    });
+    assert_eq!(paused, Some(10_000_000));
+    assert_eq!(function.read32(0x10), 0xFE00_0000);
+    function.power_on(|_| panic!("it is on"));
 }
 
 #[test]
@@ -353,6 +362,6 @@ fn random_contents_never_panic_nor_run_away() {
         assert!(function.capabilities().count() <= 48);
         assert!(function.extended_capabilities().count() <= 960);
         let _ = (function.link(), function.is_powered(), function.identity());
-        function.power_on();
+        function.power_on(|_| ());
     }
 }

@@ -13,6 +13,14 @@ pub trait Clock {
         Deadline(self.now_ns().saturating_add(ns))
     }
 
+    /// Lets `ns` nanoseconds pass: for hardware that must be left alone so long.
+    fn pause(&self, ns: u64) {
+        let end = self.deadline(ns);
+        while !self.is_past(end) {
+            self.relax();
+        }
+    }
+
     /// Whether a deadline has passed.
     fn is_past(&self, deadline: Deadline) -> bool {
         self.now_ns() >= deadline.0

@@ -6,7 +6,7 @@
 use core::fmt;
 
 use pci::{Bar, BarError, BarKind, Command, ConfigSpace, Function, spec::capability_id};
-use platform::{Platform, Registers};
+use platform::{Clock, Platform, Registers};
 use virtio_drivers::transport::DeviceType;
 use virtio_drivers::transport::pci::bus::{
     ConfigurationAccess, DeviceFunction, DeviceFunctionInfo, HeaderType, PCI_CAP_ID_VNDR, PciRoot,
@@ -92,11 +92,11 @@ pub fn is_virtio_block<C: ConfigSpace + ?Sized>(function: &Function<'_, C>) -> b
 ///
 /// # Errors
 /// See [`ProbeError`].
-pub fn probe<C: ConfigSpace + ?Sized>(function: &Function<'_, C>) -> Result<PciDevice, ProbeError> {
+pub fn probe<C: ConfigSpace + ?Sized>(clock: &impl Clock, function: &Function<'_, C>) -> Result<PciDevice, ProbeError> {
     if !is_virtio_block(function) {
         return Err(ProbeError::NotVirtioBlock);
     }
-    function.power_on();
+    function.power_on(|ns| clock.pause(ns));
     disable_msi_x(function);
     let transitional = function.identity().device < spec::pci::FIRST_MODERN_DEVICE;
     let device = match find_structures(function) {

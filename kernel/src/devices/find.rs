@@ -205,7 +205,7 @@ fn patience_ns() -> Option<u64> {
 }
 
 fn start_virtio<C: ConfigSpace + ?Sized>(function: &Function<'_, C>, numbers: &mut Numbers) -> Option<Starting> {
-    let device = match virtio_blk::pci::probe(function) {
+    let device = match virtio_blk::pci::probe(&Machine, function) {
         Ok(device) => device,
         Err(error) => {
             survey::warning(format_args!("virtio disk at {} is left alone: {error}", function.address()));

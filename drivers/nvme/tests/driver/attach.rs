@@ -43,9 +43,10 @@ impl ConfigSpace for OneFunction {
     fn write32(&self, _address: Address, offset: u16, value: u32) {
         let mask = !(self.size - 1);
         let (mask, fixed) = match offset {
-            0x04 => (0x0000_FFFF, 0),
+            0x04 => (0x0000_FFFF, self.words.borrow()[1] & 0xFFFF_0000),
             0x10 => (mask as u32, 4),
             0x14 => ((mask >> 32) as u32, 0),
+            0x44 => (0x0000_0003, 0),
             _ => return,
         };
         self.words.borrow_mut()[usize::from(offset / 4)] = value & mask | fixed;
@@ -117,4 +118,20 @@ fn controllers_that_are_slow_to_stop_are_known() {
     }
     assert_eq!(controller.state(), State::Ready);
     assert!(machine.clock().peek() > 2_000_000_000);
+}
+
+/// Firmware may leave a controller asleep.
+#[test]
+fn a_function_that_sleeps_is_powered_on_and_left_alone_for_a_while() {
+    let (machine, _) = machine(Options::default());
+    let config = OneFunction::new(REGISTERS_AT, 0x4000)
+        .with_word(1, 0x0010_0000)
+        .with_word(13, 0x40)
+        .with_word(16, 0x0000_0001)
+        .with_word(17, 0x0000_0003);
+    machine.clock().step_by(1000);
+    let begun = machine.clock().peek();
+    attach(machine.clone(), &config.function(), Config::default()).unwrap();
+    assert_eq!(config.words.borrow()[17] & 3, 0);
+    assert!(machine.clock().peek() - begun >= 10_000_000);
 }

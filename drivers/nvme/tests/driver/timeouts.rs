@@ -340,3 +340,107 @@ fn time_outs_are_the_owners_to_choose() {
     assert!(now(&bench) - start < 60 * MS + 10 * TURN_NS);
     assert!(!bench.events().contains(&Event::Aborting));
 }
+
+/// An Abort that is answered with success while the command stays away is waited for; a log page's answer is not its.
+#[test]
+fn a_log_page_does_not_get_between_an_abort_and_its_command() {
+    let mut bench = ready(Options::default());
+    lock(&bench.device).judge(|entry| match entry.opcode {
+        0x08 if !entry.is_io() => Verdict::Fail(0),
+        _ if entry.is_io() => Verdict::Delay(5300 * MS),
+        _ => Verdict::Obey,
+    });
+    let write = bench.write(0, 1, 1);
+    bench.submit(1, write);
+    let start = now(&bench);
+    while now(&bench) - start < 5100 * MS {
+        bench.turn();
+        bench.controller.poll();
+    }
+    assert!(bench.events().contains(&Event::Aborting));
+    assert_eq!(bench.controller.request_log(nvme::LogKind::Health).unwrap_err().kind, ErrorKind::QueueFull);
+    assert!(bench.completion().result.is_ok());
+    bench.turn();
+    bench.controller.poll();
+    bench.turn();
+    bench.controller.poll();
+    bench.controller.request_log(nvme::LogKind::Health).unwrap();
+    while bench.controller.take_log().is_none_or(|log| log.is_err()) {
+        bench.turn();
+        bench.controller.poll();
+    }
+    assert_eq!(lock(&bench.device).enables, 1);
+    bench.assert_clean();
+}
+
+/// While a log page is on its way no Abort can be sent. That alone is no reason for a reset.
+#[test]
+fn a_command_that_is_late_waits_for_a_log_page_before_it_is_aborted() {
+    let mut bench = ready(Options::default());
+    lock(&bench.device).judge(|entry| match entry.opcode {
+        0x02 if !entry.is_io() => Verdict::Delay(4 * SECOND),
+        0x08 => Verdict::Obey,
+        _ => Verdict::Delay(u64::MAX / 2),
+    });
+    let write = bench.write(0, 1, 1);
+    bench.submit(1, write);
+    let start = now(&bench);
+    while now(&bench) - start < 4 * SECOND {
+        bench.turn();
+        bench.controller.poll();
+    }
+    bench.controller.request_log(nvme::LogKind::Health).unwrap();
+    assert_eq!(kind(&bench.completion()), ErrorKind::TimedOut);
+    let took = now(&bench) - start;
+    assert!((8000 * MS..8010 * MS).contains(&took), "{took}");
+    assert!(bench.controller.take_log().unwrap().is_ok());
+    assert_eq!(lock(&bench.device).enables, 1);
+    let late = bench.events().iter().filter(|event| matches!(event, Event::Late { .. })).count();
+    assert_eq!(late, 1);
+    bench.assert_clean();
+}
+
+/// A log page that never comes does not hold up a reset for longer than a command may take.
+#[test]
+fn a_command_at_its_limit_does_not_wait_for_a_log_page() {
+    let mut config = Config::default();
+    config.timeouts.admin_ns = 60 * SECOND;
+    let mut bench = crate::bench::ready_with(Options::default(), config);
+    lock(&bench.device).judge(|_| Verdict::Ignore);
+    let write = bench.write(0, 1, 1);
+    bench.submit(1, write);
+    bench.controller.request_log(nvme::LogKind::Health).unwrap();
+    let start = now(&bench);
+    assert_eq!(kind(&bench.completion()), ErrorKind::TimedOut);
+    let took = now(&bench) - start;
+    assert!((15_000 * MS..15_010 * MS).contains(&took), "{took}");
+}
+
+#[test]
+fn a_command_that_is_due_for_another_try_is_not_made_in_a_reset() {
+    // A doorbell that is rung while the controller stops is a violation here, at once.
+    let mut bench = ready(Options { stop_ns: 0, ..Options::default() });
+    let mut done = false;
+    lock(&bench.device).judge(move |entry| match entry.is_io() {
+        true if !std::mem::replace(&mut done, true) => Verdict::Fail(0x0082),
+        true => Verdict::Twice,
+        false => Verdict::Obey,
+    });
+    let write = bench.write(0, 1, 1);
+    bench.submit(1, write);
+    bench.turn();
+    assert!(bench.disks[0].poll().is_none(), "it waits for another try");
+    for tag in 2..22 {
+        let write = bench.write(tag, 1, 1);
+        bench.submit(tag, write);
+    }
+    lock(&bench.device).step();
+    // By now it is due.
+    bench.machine.clock().advance(SECOND);
+    for _ in 0..21 {
+        bench.completion();
+    }
+    bench.settle();
+    assert!(bench.events().contains(&Event::ResetBegun(ResetReason::Protocol)));
+    bench.assert_clean();
+}

@@ -54,7 +54,7 @@ impl Rig {
             Kind::Modern => {
                 let config = FakeConfig::modern(BASE);
                 let function = config.function();
-                let found = virtio_blk::pci::probe(&function).expect("a good device");
+                let found = virtio_blk::pci::probe(&self.machine, &function).expect("a good device");
                 found.open(&self.machine, |_, _| window()).expect("mapped")
             }
             Kind::Legacy => AnyTransport::Legacy(LegacyPci::new(window())),
