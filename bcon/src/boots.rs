@@ -104,8 +104,11 @@ impl Log {
         (index..self.len()).take(MAX_TRIED as usize).find_map(|index| Some((self.boot_at(index)?, index)))
     }
 
+    /// The boot that wrote a tile; `None` if no line tells, or if it was carried and nobody knew: it would be out of order.
     fn boot_at(&self, index: u64) -> Option<u32> {
-        self.tile_line(self.position(index)?.tile).map(|line| line.boot)
+        let position = self.position(index)?;
+        let line = self.tile_line(position.tile)?;
+        (!position.is_carried_by(&line)).then_some(line.boot)
     }
 }
 

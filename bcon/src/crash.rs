@@ -3,9 +3,10 @@
 pub mod record;
 pub mod symbols;
 
-use crate::log::{Log, tile_line_in};
+use crate::log::{Log, Position, tile_line_in};
 use crate::pieces::text_at;
 use blockconsole::crash::{BEGIN, Damage, MAX_RECORD, Verdict, find_last};
+use std::ops::Range;
 
 /// A crash record on a disk.
 #[derive(Clone, Debug)]
@@ -30,7 +31,7 @@ impl Crash {
     /// The first crash record of a text that was not read from a console; `None` if there is none.
     pub fn alone(text: Vec<u8>) -> Option<Self> {
         let found = blockconsole::crash::find(&text, 0)?;
-        let part = |range| text.get::<std::ops::Range<usize>>(range).unwrap_or_default().to_vec();
+        let part = |range| text.get::<Range<usize>>(range).unwrap_or_default().to_vec();
         let (lines, verdict, id) = (part(found.lines), found.verdict, found.id);
         Some(Self { id, boot: None, tile: 0, index: 0, verdict, text: part(found.range), lines })
     }
@@ -66,43 +67,87 @@ pub(crate) fn damage_in_words(verdict: Verdict) -> String {
 }
 
 /// Finds the last crash record of a log, or the last one of a given boot. Goes backward from the end, tile by tile:
-/// the usual case costs one large read.
+/// the usual case costs one large read. Carried tiles are older than all others, and come last.
 pub fn last(log: &Log, boot: Option<u32>) -> Option<Crash> {
-    last_from(log, 0, boot)
+    let carried = log.carried().len() as u64;
+    // A boot that the tile lines do not lead to may be there all the same, if some of them are damaged.
+    let positions = boot.and_then(|boot| log.boot(boot)).map_or(carried..log.len(), |boot| boot.positions);
+    let mut walk = Walk { log, boot, aside: vec![] };
+    walk.search(positions).or_else(|| walk.search_carried())
 }
 
-/// As [`last`], but looks no further back than to a position.
-pub fn last_from(log: &Log, oldest: u64, boot: Option<u32>) -> Option<Crash> {
-    // The tile after the one at hand, and the beginning of its text: a record may go on there.
-    let mut after = None;
-    for index in (oldest..log.len()).rev() {
-        let Some((position, mut text)) = text_at(log, index) else {
-            after = None;
-            continue;
-        };
-        let own_boot = tile_line_in(&text, log.tiles).map(|line| line.boot);
-        let own_len = text.len();
-        if let Some((next, head)) = after.take()
-            && log.follows(position, next)
-        {
-            text.extend::<Vec<u8>>(head);
+/// As [`last`], but looks at no other positions, and at no carried tiles.
+pub fn last_among(log: &Log, positions: Range<u64>, boot: Option<u32>) -> Option<Crash> {
+    Walk { log, boot, aside: vec![] }.search(positions)
+}
+
+/// The way back through a log.
+struct Walk<'a> {
+    log: &'a Log,
+    boot: Option<u32>,
+    /// Tiles that turned out to be carried, and their positions.
+    aside: Vec<(u32, u64)>,
+}
+
+impl Walk<'_> {
+    fn search(&mut self, positions: Range<u64>) -> Option<Crash> {
+        // The tile after the one at hand, and the beginning of its text: a record may go on there.
+        let mut after = None;
+        for index in positions.rev() {
+            let Some((position, text)) = text_at(self.log, index) else {
+                after = None;
+                continue;
+            };
+            let line = tile_line_in(&text, self.log.tiles);
+            if line.is_some_and(|line| position.is_carried_by(&line)) {
+                self.aside.push((position.tile, index));
+                continue;
+            }
+            let passed: Vec<u32> = self.aside.iter().map(|&(tile, _)| tile).collect();
+            let goes_on = after.take().filter(|(next, _)| self.log.follows_past(position, *next, &passed));
+            let text = Text { position, own_boot: line.map(|line| line.boot), own_len: text.len(), bytes: text };
+            match self.look(text, goes_on.map(|(_, head)| head)) {
+                Ok(found) => return Some(Crash { index, ..found }),
+                Err(head) => after = Some((position, head)),
+            }
         }
-        let wanted = boot.is_none() || boot == own_boot;
-        // Most tiles have no record, and this tells faster.
-        let may_begin = wanted && memchr::memmem::rfind(&text, BEGIN).is_some();
-        let found = may_begin.then(|| find_last(&text)).flatten();
-        if let Some(found) = found.filter(|found| found.range.start < own_len) {
-            let part = |range: std::ops::Range<usize>| text.get(range).unwrap_or_default().to_vec();
-            let (id, verdict, tile) = (found.id, found.verdict, position.tile);
-            let (text, lines) = (part(found.range), part(found.lines));
-            return Some(Crash { id, boot: own_boot, tile, index, verdict, text, lines });
-        }
-        let is_past = boot.zip(own_boot).is_some_and(|(wanted, own)| own < wanted);
-        if is_past && !position.carried {
-            return None;
-        }
-        text.truncate(own_len.min(MAX_RECORD));
-        after = Some((position, text));
+        None
     }
-    None
+
+    /// Carried tiles: those that the log knows, and those that were set aside.
+    fn search_carried(&mut self) -> Option<Crash> {
+        let mut log = self.log.clone();
+        log.take_carried(self.aside.iter().map(|&(tile, _)| tile));
+        let found = Walk { log: &log, boot: self.boot, aside: vec![] }.search(0..log.carried().len() as u64)?;
+        let set_aside = self.aside.iter().find(|&&(tile, _)| tile == found.tile).map(|&(_, index)| index);
+        let known = || self.log.carried().iter().position(|&(tile, _)| tile == found.tile).map(|index| index as u64);
+        let index = set_aside.or_else(known).unwrap_or(found.index);
+        Some(Crash { index, ..found })
+    }
+
+    /// Looks for a record that begins in a tile. Otherwise gives the beginning of the tile's text.
+    fn look(&self, tile: Text, goes_on: Option<Vec<u8>>) -> Result<Crash, Vec<u8>> {
+        let Text { position, own_boot, own_len, mut bytes } = tile;
+        bytes.extend(goes_on.unwrap_or_default());
+        let wanted = self.boot.is_none() || self.boot == own_boot;
+        // Most tiles have no record, and this tells faster.
+        let may_begin = wanted && memchr::memmem::rfind(&bytes, BEGIN).is_some();
+        let found = may_begin.then(|| find_last(&bytes)).flatten();
+        let Some(found) = found.filter(|found| found.range.start < own_len) else {
+            bytes.truncate(own_len.min(MAX_RECORD));
+            return Err(bytes);
+        };
+        let part = |range: Range<usize>| bytes.get(range).unwrap_or_default().to_vec();
+        let (id, verdict, tile) = (found.id, found.verdict, position.tile);
+        let (text, lines) = (part(found.range), part(found.lines));
+        Ok(Crash { id, boot: own_boot, tile, index: 0, verdict, text, lines })
+    }
+}
+
+/// A tile's text.
+struct Text {
+    position: Position,
+    own_boot: Option<u32>,
+    own_len: usize,
+    bytes: Vec<u8>,
 }

@@ -10,7 +10,7 @@
 use crate::lines::{Course, Line};
 use crate::log::{Log, TILE, tile_line_in};
 use crate::target::Console;
-use crate::text::{SECTOR, Text, clean};
+use crate::text::{Moves, SECTOR, Text, clean};
 use anyhow::{Context, Result, bail};
 use blockconsole::format::{HEADER_LEN, Header, tile_start};
 use blockconsole::marks::Mark;
@@ -33,6 +33,9 @@ pub struct Follow {
     again: Vec<u8>,
     /// The beginning of a line that has no end yet.
     held: Vec<u8>,
+    /// Where the text of what is held ends, and where the text at hand stood.
+    end: usize,
+    moves: Moves,
     course: Course,
 }
 
@@ -53,9 +56,9 @@ impl Follow {
         let position = log.position(index);
         let (tile, round) =
             position.map_or((log.found.newest, log.found.newest_round), |position| (position.tile, position.round));
-        let (console, held, course) = (console.clone(), vec![], Course::default());
+        let (console, held, course, moves) = (console.clone(), vec![], Course::default(), Moves::default());
         let (buffer, again) = (vec![0; TILE], vec![0; TILE]);
-        Self { console, log, tile, round, taken: 0, buffer, again, held, course }
+        Self { console, log, tile, round, taken: 0, buffer, again, held, end: 0, moves, course }
     }
 
     /// The log, as it was when it was opened.
@@ -70,24 +73,30 @@ impl Follow {
     pub fn look(&mut self, mut take: impl FnMut(&Line<'_>) -> Result<()>) -> Result<Look> {
         // In this order: what stands in this tile when the next one has been entered is all that it will ever have.
         let next = self.next_tile()?;
-        let overwritten = self.header(self.tile)?.is_some_and(|header| header.round != self.round);
-        let found = !overwritten && self.take_new(next.is_some(), &mut take)?;
-        match next {
-            Some((tile, round)) => {
-                (self.tile, self.round, self.taken) = (tile, round, 0);
-                if self.log.tile_line(tile).is_some_and(|line| line.round != round) {
-                    // Carried over from an older round: the log goes on behind it.
-                    self.taken = TILE;
-                }
-                Ok(if overwritten { Look::Overtaken } else { Look::Something })
-            }
-            None if overwritten => {
+        let overwritten = self.is_overwritten()?;
+        let found = if overwritten { None } else { self.take_new(next.is_some(), &mut take)? };
+        let Some(found) = found else {
+            // Where the log had gone on from this tile, it may be there still.
+            if let Some((tile, round)) = next {
+                self.enter(tile, round);
+            } else {
                 self.log = Log::open(&self.console)?;
-                (self.tile, self.round, self.taken) = (self.log.found.newest, self.log.found.newest_round, 0);
-                self.held.clear();
-                Ok(Look::Overtaken)
+                self.enter(self.log.found.newest, self.log.found.newest_round);
             }
-            None => Ok(if found { Look::Something } else { Look::Nothing }),
+            self.held.clear();
+            return Ok(Look::Overtaken);
+        };
+        if let Some((tile, round)) = next {
+            self.enter(tile, round);
+        }
+        Ok(if found || next.is_some() { Look::Something } else { Look::Nothing })
+    }
+
+    fn enter(&mut self, tile: u32, round: u32) {
+        (self.tile, self.round, self.taken) = (tile, round, 0);
+        if self.log.tile_line(tile).is_some_and(|line| line.round != round) {
+            // Carried over from an older round: the log goes on behind it.
+            self.taken = TILE;
         }
     }
 
@@ -115,24 +124,33 @@ impl Follow {
         read.with_context(|| format!("{}: tile {tile} cannot be read", self.log.name))
     }
 
-    /// Takes what was written to the tile since the last look; returns whether there was anything. `final_` says that nothing will
-    /// be written to it any more.
-    fn take_new(&mut self, final_: bool, take: &mut impl FnMut(&Line<'_>) -> Result<()>) -> Result<bool> {
+    /// Takes what was written to the tile since the last look; returns whether there was anything, or `None` if the log came
+    /// round and overwrote it meanwhile. `final_` says that nothing will be written to it any more in this round.
+    fn take_new(&mut self, final_: bool, take: &mut impl FnMut(&Line<'_>) -> Result<()>) -> Result<Option<bool>> {
         if self.taken >= TILE {
-            return Ok(false);
+            return Ok(Some(false));
         }
         let mut buffer = std::mem::take(&mut self.buffer);
         let taken = self.read_new(final_, &mut buffer).and_then(|end| {
-            if end > self.taken {
-                self.take_text(&mut buffer[..end], take)?;
+            if end <= self.taken {
+                return Ok(Some(end));
             }
-            Ok(end)
+            // Only a header that is seen after the text vouches for it.
+            if self.is_overwritten()? {
+                return Ok(None);
+            }
+            self.take_text(&mut buffer[..end], take)?;
+            Ok(Some(end))
         });
         self.buffer = buffer;
-        let end = taken?;
+        let Some(end) = taken? else { return Ok(None) };
         let found = end > self.taken;
         self.taken = end.max(self.taken);
-        Ok(found)
+        Ok(Some(found))
+    }
+
+    fn is_overwritten(&self) -> Result<bool> {
+        Ok(self.header(self.tile)?.is_some_and(|header| header.round != self.round))
     }
 
     /// Reads what is new, and returns where it ends.
@@ -166,29 +184,35 @@ impl Follow {
         if self.taken == 0 {
             let first = tile[from..].split(|&byte| byte == b'\n').next().unwrap_or_default();
             if matches!(Mark::parse(first, tiles), Some(Mark::Boot { .. })) && !self.held.is_empty() {
-                take(&self.course.line(&self.held, self.tile, tiles))?;
+                let before = self.tile.checked_sub(1).unwrap_or(tiles.saturating_sub(1) as u32);
+                take(&self.course.line(&self.held, (before, self.end), tiles))?;
                 self.held.clear();
             }
             if self.course.boot.is_none() {
                 self.course.boot = tile_line_in(&tile[from..], tiles).map(|line| line.boot);
             }
         }
-        let Text { start, end, .. } = clean(tile, from, !self.held.is_empty());
-        let mut rest = &tile[start..end];
-        while let Some(len) = memchr::memchr(b'\n', rest) {
-            let (line, after) = rest.split_at(len);
-            rest = &after[1..];
+        let Text { start, end, .. } = clean(tile, from, !self.held.is_empty(), &mut self.moves);
+        let text = &tile[start..end];
+        let mut at = 0;
+        while let Some(len) = memchr::memchr(b'\n', &text[at..]) {
+            let line = &text[at..at + len];
+            let place = (self.tile, self.moves.source(start + at + len));
+            at += len + 1;
             if self.held.is_empty() {
-                take(&self.course.line(line, self.tile, tiles))?;
+                take(&self.course.line(line, place, tiles))?;
             } else {
                 self.held.extend_from_slice(line);
-                take(&self.course.line(&self.held, self.tile, tiles))?;
+                take(&self.course.line(&self.held, place, tiles))?;
                 self.held.clear();
             }
         }
-        self.held.extend_from_slice(rest);
+        if at < text.len() {
+            self.held.extend_from_slice(&text[at..]);
+            self.end = self.moves.source(end);
+        }
         if self.held.len() > MAX_HELD {
-            take(&self.course.line(&self.held, self.tile, tiles))?;
+            take(&self.course.line(&self.held, (self.tile, self.end), tiles))?;
             self.held.clear();
         }
         Ok(())

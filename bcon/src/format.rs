@@ -12,7 +12,7 @@ use blockconsole::format::{HEADER_LEN, Header, TILE_BYTES, pad, tiles_in};
 use partition::{Kind, Places};
 use std::fs::{self, File};
 use std::io::{self, Read};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -58,13 +58,16 @@ pub fn format(path: &Path, options: &Options) -> Result<Formatted> {
         Err(error) => return Err(error).with_context(|| format!("cannot look at {shown}")),
     };
     let Some(metadata) = existing else { return create(path, options) };
-    if let Some(use_) = user_of(path, &metadata).with_context(|| format!("cannot see whether {shown} is in use"))? {
+    let is_device = metadata.file_type().is_block_device();
+    let (file, len) = if is_device { open_device(path, &metadata, options)? } else { open_file(path, true)? };
+    // From here on, what is opened counts: another file may have taken the name.
+    let opened = file.metadata().with_context(|| format!("cannot look at {shown}"))?;
+    if opened.file_type().is_block_device() != is_device || opened.rdev() != metadata.rdev() {
+        bail!("{shown} became another file while it was looked at: nothing was changed; try again");
+    }
+    if let Some(use_) = user_of(path, &opened).with_context(|| format!("cannot see whether {shown} is in use"))? {
         bail!("{shown} is in use: {use_}; stop that first");
     }
-    let (file, len) = match SysDevice::of(&metadata) {
-        Some(device) => open_device(path, &device, options)?,
-        None => open_file(path, true)?,
-    };
     let size = match options.size {
         Some(size) if size < len => bail!("{shown} is larger than {size} bytes: remove the file, or leave --size away"),
         Some(size) => size,
@@ -123,7 +126,7 @@ fn create(path: &Path, options: &Options) -> Result<Formatted> {
     })
 }
 
-fn open_device(path: &Path, device: &SysDevice, options: &Options) -> Result<(File, u64)> {
+fn open_device(path: &Path, metadata: &fs::Metadata, options: &Options) -> Result<(File, u64)> {
     let shown = path.display();
     if options.size.is_some() {
         bail!("{shown} is a device, which has its size: leave --size away");
@@ -131,8 +134,14 @@ fn open_device(path: &Path, device: &SysDevice, options: &Options) -> Result<(Fi
     if options.partition.is_some() {
         bail!("{shown} is a device: name the partition's own device");
     }
-    if device.is_read_only() {
-        bail!("{shown} is read-only");
+    // Said before opening it, so that a disk in use is named with its use, and not only refused by the kernel.
+    if let Some(use_) = user_of(path, metadata).with_context(|| format!("cannot see whether {shown} is in use"))? {
+        bail!("{shown} is in use: {use_}; stop that first");
+    }
+    if SysDevice::of(metadata).is_some_and(|device| device.is_read_only()) {
+        bail!(
+            "{shown} is read-only: take away its write protection (`blockdev --setrw {shown}`), or name another disk"
+        );
     }
     let opened = File::options().read(true).write(true).custom_flags(O_EXCL).open(path);
     if opened.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::ResourceBusy) {

@@ -19,6 +19,11 @@ pub struct Line<'a> {
     pub boot: Option<u32>,
     /// The tile that it ends in.
     pub tile: u32,
+    /// The byte of that tile at which its text ends.
+    pub offset: u32,
+    /// Whether it may be older than the lines before it: its time is, in the same tile. The Linux driver does not erase
+    /// what stood in a tile behind the end of the text.
+    pub stale: bool,
     /// Whether it is part of a crash record.
     pub in_crash: bool,
     /// If the console wrote it of its own accord: what it says.
@@ -94,6 +99,8 @@ pub struct Lines<'a> {
     /// Whether what is held was given out.
     held_is_done: bool,
     tile: u32,
+    /// Where the text of the piece before ended.
+    end: usize,
     course: Course,
 }
 
@@ -102,11 +109,18 @@ pub struct Lines<'a> {
 pub(crate) struct Course {
     pub(crate) boot: Option<u32>,
     in_crash: bool,
+    /// The tile at hand, its latest time, and whether a line of it went back behind that.
+    tile: Option<u32>,
+    time_us: Option<u64>,
+    stale: bool,
 }
 
+/// Lines of several processors may change places, but not by more than this, in microseconds.
+pub(crate) const DISORDER: u64 = 1_000_000;
+
 impl Course {
-    /// Takes the next line in, of a console of so many tiles.
-    pub(crate) fn line<'l>(&mut self, bytes: &'l [u8], tile: u32, tiles: u64) -> Line<'l> {
+    /// Takes the next line in, which ends at an offset of a tile of a console of so many tiles.
+    pub(crate) fn line<'l>(&mut self, bytes: &'l [u8], (tile, offset): (u32, usize), tiles: u64) -> Line<'l> {
         let mark = Mark::parse(bytes, tiles);
         if let Some(Mark::Boot { boot, .. } | Mark::Tile { boot, .. }) = mark {
             self.boot = Some(boot);
@@ -114,7 +128,21 @@ impl Course {
         // A record that lacks its end is over where the log goes on.
         let in_crash = bytes.starts_with(BEGIN) || (self.in_crash && !bytes.starts_with(b"["));
         self.in_crash = in_crash && !bytes.starts_with(END);
-        Line { bytes, boot: self.boot, tile, in_crash, mark }
+        // Who names boots erases tiles.
+        let stale = self.boot.is_none() && self.is_stale(bytes, tile);
+        Line { bytes, boot: self.boot, tile, offset: offset as u32, stale, in_crash, mark }
+    }
+
+    fn is_stale(&mut self, bytes: &[u8], tile: u32) -> bool {
+        if self.tile != Some(tile) {
+            (self.tile, self.time_us, self.stale) = (Some(tile), None, false);
+        }
+        if let Some(record) = Record::parse(bytes) {
+            let latest = self.time_us.unwrap_or(0);
+            self.stale |= record.time_us.saturating_add(DISORDER) < latest;
+            self.time_us = Some(latest.max(record.time_us));
+        }
+        self.stale
     }
 }
 
@@ -122,6 +150,13 @@ impl Course {
 enum Source {
     Piece(Range<usize>),
     Held,
+}
+
+/// A line's bytes, and where it ends.
+struct Found {
+    source: Source,
+    tile: u32,
+    offset: usize,
 }
 
 impl<'a> Lines<'a> {
@@ -133,7 +168,7 @@ impl<'a> Lines<'a> {
     /// The log's lines at some runs of positions, 0 being the oldest.
     pub fn over(log: &'a Log, ranges: impl IntoIterator<Item = Range<u64>>) -> Self {
         let pieces = Pieces::over(log, ranges);
-        Self { pieces, at: 0, held: vec![], held_is_done: false, tile: 0, course: Course::default() }
+        Self { pieces, at: 0, held: vec![], held_is_done: false, tile: 0, end: 0, course: Course::default() }
     }
 
     /// What was damaged up to now.
@@ -143,16 +178,15 @@ impl<'a> Lines<'a> {
 
     /// The next line; `None` after the last one.
     pub fn next_line(&mut self) -> Option<Line<'_>> {
-        let (source, tile) = self.find_next()?;
+        let Found { source, tile, offset } = self.find_next()?;
         let bytes = match source {
             Source::Piece(range) => self.pieces.text().get(range).unwrap_or_default(),
             Source::Held => &self.held,
         };
-        Some(self.course.line(bytes, tile, self.pieces.log().tiles))
+        Some(self.course.line(bytes, (tile, offset), self.pieces.log().tiles))
     }
 
-    /// Where the next line is, and the tile that it ends in.
-    fn find_next(&mut self) -> Option<(Source, u32)> {
+    fn find_next(&mut self) -> Option<Found> {
         if std::mem::take(&mut self.held_is_done) {
             self.held.clear();
         }
@@ -161,19 +195,23 @@ impl<'a> Lines<'a> {
             if let Some(len) = memchr::memchr(b'\n', rest) {
                 let range = self.at..self.at + len;
                 self.at = range.end + 1;
+                let (tile, offset) = (self.tile, self.pieces.offset_of(range.end));
                 if self.held.is_empty() {
-                    return Some((Source::Piece(range), self.tile));
+                    return Some(Found { source: Source::Piece(range), tile, offset });
                 }
                 self.held.extend_from_slice(rest.get(..len).unwrap_or_default());
-                return Some(self.give_held());
+                return Some(self.give_held(tile, offset));
             }
             self.held.extend_from_slice(rest);
             self.at += rest.len();
+            if !rest.is_empty() {
+                self.end = self.pieces.offset_of(self.at);
+            }
             if self.held.len() > MAX_LINE {
-                return Some(self.give_held());
+                return Some(self.give_held(self.tile, self.end));
             }
             let Some(piece) = self.pieces.advance() else {
-                return (!self.held.is_empty()).then(|| self.give_held());
+                return (!self.held.is_empty()).then(|| self.give_held(self.tile, self.end));
             };
             self.at = 0;
             if piece.after_gap {
@@ -181,14 +219,13 @@ impl<'a> Lines<'a> {
             }
             let tile = std::mem::replace(&mut self.tile, piece.position.tile);
             if piece.breaks_line && !self.held.is_empty() {
-                self.held_is_done = true;
-                return Some((Source::Held, tile));
+                return Some(self.give_held(tile, self.end));
             }
         }
     }
 
-    fn give_held(&mut self) -> (Source, u32) {
+    fn give_held(&mut self, tile: u32, offset: usize) -> Found {
         self.held_is_done = true;
-        (Source::Held, self.tile)
+        Found { source: Source::Held, tile, offset }
     }
 }

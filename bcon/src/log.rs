@@ -8,13 +8,15 @@
 //! Two things disturb that order. A tile whose header is damaged lies between two of one round and is taken for
 //! one of them. And a *carried* tile holds a crash record that was kept when the log came round to it: its header has the
 //! newer round, its tile line tells the older one. Such tiles come first in the order. Those that the
-//! newest tile names as kept are known at once; [`Log::find_all_carried`] looks for all others.
+//! newest tile names as kept are known at once; [`Log::find_carried`] looks for those that earlier boots kept. Until then they
+//! stand where their places are, and whoever looks at a tile there tells them by [`Position::is_carried_by`].
+
+mod carried;
 
 use crate::medium::Medium;
 use crate::target::Console;
 use anyhow::{Result, bail};
 use blockconsole::format::{Age, HEADER_LEN, Header, TILE_BYTES, tile_start, tiles_in};
-use blockconsole::last_boot::MAX_TILES_TRIED;
 use blockconsole::marks::Mark;
 use blockconsole::search::{Answer, Found, Refusal, Search, Step};
 use blockconsole::series::Kept;
@@ -30,8 +32,6 @@ const HEADER_LOOK: usize = 512;
 const LINE_LOOKS: [usize; 2] = [4 << 10, 64 << 10];
 /// Header reads that finding the order of tiles may take; a disk on which that is not enough has been tampered with.
 const MAX_LOOKS: u64 = 16_384;
-/// Carried tiles that are told apart; far more than a console ever keeps.
-const MAX_CARRIED: usize = 1024;
 
 /// A run of neighbouring tiles of one round.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -78,8 +78,16 @@ pub struct Position {
     pub carried: bool,
 }
 
+impl Position {
+    /// Whether a tile with this line was carried here, although nobody knew when the order was found.
+    pub fn is_carried_by(&self, line: &TileLine) -> bool {
+        let age = self.round.wrapping_sub(line.round);
+        !self.carried && age != 0 && age < 1 << 31
+    }
+}
+
 /// A console's log: where it ends, found in a few reads.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Log {
     /// What the console is called.
     pub name: String,
@@ -174,6 +182,11 @@ impl Log {
 
     /// Whether a line may go on from one tile to the other: whether nothing but carried tiles lies between them.
     pub fn follows(&self, before: Position, after: Position) -> bool {
+        self.follows_past(before, after, &[])
+    }
+
+    /// As [`Self::follows`], where these tiles turned out to be carried as well.
+    pub(crate) fn follows_past(&self, before: Position, after: Position, passed: &[u32]) -> bool {
         if before.carried || after.carried {
             let text_round = |of: u32| self.carried.iter().find(|carried| carried.0 == of).map(|carried| carried.1);
             let neighbours = before.tile.checked_add(1) == Some(after.tile);
@@ -181,12 +194,12 @@ impl Log {
         }
         let (mut tile, mut round) = (before.tile, before.round);
         // One step, and one more for each carried tile on the way.
-        for _ in 0..=self.carried.len() {
+        for _ in 0..=self.carried.len() + passed.len() {
             (tile, round) = blockconsole::search::after(tile, round, self.tiles);
             if tile == after.tile {
                 return round == after.round;
             }
-            if !self.carried.iter().any(|carried| carried.0 == tile) {
+            if !passed.contains(&tile) && !self.carried.iter().any(|carried| carried.0 == tile) {
                 return false;
             }
         }
@@ -201,40 +214,6 @@ impl Log {
             self.medium.read_at(tile_start(tile), &mut start).ok()?;
             tile_line_in(start.get(HEADER_LEN..)?, self.tiles)
         })
-    }
-
-    /// Looks at every tile for carried ones that the newest boot does not keep any more. Takes a small read for each tile.
-    pub fn find_all_carried(&mut self) {
-        let tiles: Vec<Run> = self.runs.clone();
-        self.take_carried(tiles.iter().flat_map(|run| run.first..run.end).map(|tile| tile as u32));
-    }
-
-    /// Which of these tiles are carried, in order.
-    fn take_carried(&mut self, tiles: impl Iterator<Item = u32>) {
-        for tile in tiles {
-            let Some(run) = self.runs.iter().find(|run| (run.first..run.end).contains(&u64::from(tile))) else {
-                continue;
-            };
-            let Some(line) = self.tile_line(tile) else { continue };
-            let age = run.round.wrapping_sub(line.round);
-            let is_older = age != 0 && age < 1 << 31;
-            if is_older && self.carried.len() < MAX_CARRIED && !self.carried.iter().any(|&(known, _)| known == tile) {
-                self.carried.push((tile, line.round));
-            }
-        }
-        let newest = self.found.newest_round;
-        self.carried.sort_by_key(|&(tile, round)| (std::cmp::Reverse(newest.wrapping_sub(round)), tile));
-    }
-
-    /// What the newest tile says is kept. A carried tile may be newer by its header: its own line is an old one.
-    fn newest_kept(&self) -> Kept {
-        for tile in (0..=self.found.newest).rev().take(MAX_TILES_TRIED as usize) {
-            match self.tile_line(tile) {
-                Some(line) if line.round != self.found.newest_round => {}
-                line => return line.map_or(Kept::NONE, |line| line.kept),
-            }
-        }
-        Kept::NONE
     }
 
     /// Looks at headers, halving what lies between unequal ones, until each tile belongs to a run.

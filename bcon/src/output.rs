@@ -24,6 +24,9 @@ pub trait LineWriter {
     /// # Errors
     /// What writing gave.
     fn line(&mut self, line: &Line<'_>, out: &mut dyn Write) -> io::Result<()>;
+
+    /// Takes note of a line, whether or not it is printed: every line is passed here, in order.
+    fn note(&mut self, _line: &Line<'_>) {}
 }
 
 /// Prints lines as they stand in the log.

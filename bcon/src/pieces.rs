@@ -5,7 +5,7 @@
 
 use crate::log::{Log, Position, TILE};
 use crate::medium::Medium;
-use crate::text::{Text, clean};
+use crate::text::{Moves, Text, clean};
 use blockconsole::format::{BLOCK_SIZES, HEADER_LEN, Header, tile_start};
 use blockconsole::marks::Mark;
 use std::collections::VecDeque;
@@ -33,6 +33,9 @@ pub struct Pieces<'a> {
     in_line: bool,
     /// Where the current piece's text lies in the buffer.
     text: Range<usize>,
+    /// Where that text stood in the buffer, and the offset in the tile that the buffer begins at.
+    moves: Moves,
+    offset: usize,
     problems: Problems,
 }
 
@@ -82,8 +85,9 @@ impl<'a> Pieces<'a> {
     /// The log's text at some runs of positions, 0 being the oldest.
     pub fn over(log: &'a Log, ranges: impl IntoIterator<Item = Range<u64>>) -> Self {
         let (ranges, problems) = (ranges.into_iter().collect(), Problems::default());
-        let (rest, last) = (None, None);
-        Self { log, buffer: vec![0; PIECE], ranges, rest, last, in_line: false, text: 0..0, problems }
+        let (rest, last, moves) = (None, None, Moves::default());
+        let buffer = vec![0; PIECE];
+        Self { log, buffer, ranges, rest, last, in_line: false, text: 0..0, moves, offset: 0, problems }
     }
 
     /// What was damaged up to now.
@@ -99,6 +103,11 @@ impl<'a> Pieces<'a> {
     /// The text of the piece that [`advance`](Self::advance) went to: no header, no pads, nothing that was never written.
     pub fn text(&self) -> &[u8] {
         self.buffer.get(self.text.clone()).unwrap_or_default()
+    }
+
+    /// The byte of the tile where a byte of the current piece's text stands on the disk.
+    pub fn offset_of(&self, at: usize) -> usize {
+        self.offset + self.moves.source(self.text.start + at)
     }
 
     /// Whether the text up to now ends in the middle of a line.
@@ -135,7 +144,8 @@ impl<'a> Pieces<'a> {
 
     /// Takes the piece in the buffer, which stands at an offset of its tile.
     fn take(&mut self, position: Position, offset: usize, from: usize, in_line: bool) {
-        let Text { start, end, ends_line } = clean(&mut self.buffer, from, in_line);
+        let Text { start, end, ends_line } = clean(&mut self.buffer, from, in_line, &mut self.moves);
+        self.offset = offset;
         self.in_line = !ends_line;
         self.text = start..end;
         let next = offset + PIECE;
@@ -159,7 +169,7 @@ pub fn text_at(log: &Log, index: u64) -> Option<(Position, Vec<u8>)> {
     if !belongs(log, position, &buffer, &mut problems) {
         return None;
     }
-    let Text { start, end, .. } = clean(&mut buffer, HEADER_LEN, false);
+    let Text { start, end, .. } = clean(&mut buffer, HEADER_LEN, false, &mut Moves::default());
     buffer.truncate(end);
     buffer.drain(..start);
     Some((position, buffer))

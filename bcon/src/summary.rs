@@ -44,8 +44,8 @@ impl Summary {
         let log = Log::open(console)?;
         let boots = log.boot_numbers();
         let started = |number| log.boot(number).and_then(|boot| boot.first_line).and_then(|line| line.started);
-        let first_started =
-            boots.and_then(|(oldest, newest)| started(oldest).or_else(|| started(newest.min(oldest + 1))));
+        let first_started = boots
+            .and_then(|(oldest, newest)| started(oldest).or_else(|| started(newest.min(oldest.saturating_add(1)))));
         let mut notes = Vec::new();
         if console.lost_first_header {
             notes.push("its first tile has no header: the kernel does not recognise it".to_owned());
@@ -84,9 +84,9 @@ fn last_crash(log: &Log, boots: Option<(u32, u32)>) -> Option<Crash> {
     match boots {
         Some((_, newest)) => {
             let first = log.boot(newest)?.positions.start;
-            crash::last_from(log, first.max(log.len().saturating_sub(2)), Some(newest))
+            crash::last_among(log, first.max(log.len().saturating_sub(2))..log.len(), Some(newest))
         }
-        None => crash::last_from(log, log.len().saturating_sub(2), None),
+        None => crash::last_among(log, log.len().saturating_sub(2)..log.len(), None),
     }
 }
 

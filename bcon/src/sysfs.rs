@@ -109,9 +109,18 @@ pub fn split_device_number(device: u64) -> (u64, u64) {
 /// # Errors
 /// What reading `/proc` gave.
 pub fn user_of(path: &Path, metadata: &fs::Metadata) -> io::Result<Option<String>> {
-    let Some(device) = SysDevice::of(metadata) else { return Ok(file_user(path, metadata)) };
+    if !metadata.file_type().is_block_device() {
+        return Ok(file_user(path, metadata));
+    }
     let mounts = fs::read_to_string("/proc/self/mountinfo")?;
     let swaps = fs::read_to_string("/proc/swaps").unwrap_or_default();
+    let Some(device) = SysDevice::of(metadata) else {
+        // Without sysfs, as in some containers: of its partitions and of what is built on it, only the kernel knows.
+        let number = number_of(metadata);
+        return Ok(mount_of(&mounts, &number).map(|place| format!("it is mounted on {place}")).or_else(|| {
+            swap_numbers(&swaps).any(|swap| swap == number).then(|| "it is active swap space".to_owned())
+        }));
+    };
     let parts = device.partitions();
     for part in std::iter::once(&device).chain(&parts) {
         let what =
@@ -149,8 +158,14 @@ fn mount_of(mounts: &str, number: &str) -> Option<String> {
 fn swap_numbers(swaps: &str) -> impl Iterator<Item = String> {
     swaps.lines().skip(1).filter_map(|line| {
         let metadata = fs::metadata(unescape(line.split_whitespace().next()?)).ok()?;
-        SysDevice::of(&metadata).map(|device| device.number)
+        metadata.file_type().is_block_device().then(|| number_of(&metadata))
     })
+}
+
+/// A special file's device number, as sysfs and `mountinfo` write it.
+fn number_of(metadata: &fs::Metadata) -> String {
+    let (major, minor) = split_device_number(metadata.rdev());
+    format!("{major}:{minor}")
 }
 
 /// A regular file is in use if a loop device stands on it, or if somebody holds a lock on it, as QEMU does.

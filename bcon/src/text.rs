@@ -12,6 +12,25 @@ pub(crate) struct Text {
     pub(crate) ends_line: bool,
 }
 
+/// Where text stood before it was drawn together: runs of it, by where they stand now and where they stood.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Moves(Vec<(usize, usize)>);
+
+impl Moves {
+    /// Where the byte stood that is at this place of the buffer now. What was put in to end a line counts as standing where
+    /// that line's text ended.
+    pub(crate) fn source(&self, at: usize) -> usize {
+        let after = self.0.partition_point(|&(to, _)| to <= at);
+        let last = after.checked_sub(1).and_then(|index| self.0.get(index));
+        last.map_or(at, |&(to, from)| from + (at - to))
+    }
+
+    fn push(&mut self, to: usize, from: usize) {
+        while self.0.pop_if(|&mut (later, _)| later >= to).is_some() {}
+        self.0.push((to, from));
+    }
+}
+
 /// Draws the text of some sectors together, in place.
 ///
 /// - A sector's end that consists of spaces and a newline is a pad; the spaces may begin in sectors before. It becomes
@@ -21,8 +40,9 @@ pub(crate) struct Text {
 /// `from` is where the text begins: after the header, or at a sector up to which it was taken before. `in_line` says whether
 /// it begins in the middle of a line. Where there is nothing to leave out, which is the usual
 /// case, the bytes are only looked at.
-pub(crate) fn clean(bytes: &mut [u8], from: usize, in_line: bool) -> Text {
-    let mut draft = Draft { bytes, start: from, end: from, in_line };
+pub(crate) fn clean(bytes: &mut [u8], from: usize, in_line: bool, moves: &mut Moves) -> Text {
+    moves.0.clear();
+    let mut draft = Draft { bytes, start: from, end: from, in_line, moves };
     let mut at = from;
     while at < draft.bytes.len() {
         let rest = &draft.bytes[at..];
@@ -52,6 +72,7 @@ struct Draft<'a> {
     end: usize,
     /// Whether the text before `start` ends in the middle of a line.
     in_line: bool,
+    moves: &'a mut Moves,
 }
 
 impl Draft<'_> {
@@ -74,7 +95,8 @@ impl Draft<'_> {
     }
 
     fn copy(&mut self, from: usize, to: usize) {
-        if from != self.end {
+        if from != self.end && to > from {
+            self.moves.push(self.end, from);
             self.bytes.copy_within(from..to, self.end);
         }
         self.end += to - from;
@@ -89,6 +111,32 @@ impl Draft<'_> {
         if !self.ends_line() {
             self.bytes[self.end] = b'\n';
             self.end += 1;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_line_is_known_to_end_where_it_did() {
+        let mut bytes = vec![0; 8 * SECTOR];
+        for (at, text) in [(0, "one\ntwo\n"), (SECTOR, "three"), (2 * SECTOR, "four\n"), (4 * SECTOR, "five\n\nsix\n")]
+        {
+            bytes[at..at + SECTOR - 1].fill(b' ');
+            bytes[at + SECTOR - 1] = b'\n';
+            bytes[at..at + text.len()].copy_from_slice(text.as_bytes());
+        }
+        let before = bytes.clone();
+        let mut moves = Moves::default();
+        let Text { start, end, .. } = clean(&mut bytes, 0, false, &mut moves);
+        let text = &bytes[start..end];
+        assert_eq!(text, b"one\ntwo\nthree\nfour\nfive\n\nsix\n");
+        for (at, _) in text.iter().enumerate().filter(|(_, byte)| **byte == b'\n') {
+            let source = moves.source(start + at);
+            assert!(matches!(before[source], b'\n' | b' '), "at {at}");
+            assert!(at == 0 || text[at - 1] == b'\n' || before[source - 1] == text[at - 1], "at {at}");
         }
     }
 }

@@ -189,7 +189,7 @@ fn check_lines(log: &Log, findings: &mut Findings) {
         }
         check_record(&mut record, findings);
         match line.mark {
-            Some(Mark::Lost(count)) => lost += count,
+            Some(Mark::Lost(count)) => lost = u64::saturating_add(lost, count),
             Some(Mark::Unfinished(sequence)) => findings.note(None, format!("record {sequence} was never finished")),
             Some(Mark::Boot { .. } | Mark::Tile { .. }) => time = None,
             None => {}

@@ -4,11 +4,16 @@
 mod common;
 
 use bcon::crash;
+use bcon::follow::{Follow, Look};
 use bcon::lines::{Lines, Record};
 use bcon::log::Log;
+use bcon::output::LineWriter;
+use bcon::output::journal::Journal;
+use bcon::output::json::Json;
+use bcon::output::terminal::Terminal;
 use bcon::pieces::Pieces;
 use bcon::summary::Summary;
-use bcon::target::{self, Target};
+use bcon::target::{self, Console, Target};
 use bcon::verify::verify;
 use common::{Folder, Maker, TILE, Writer};
 use proptest::prelude::*;
@@ -58,6 +63,73 @@ fn play(maker: &mut Maker, events: &[Event]) {
             }
         }
     }
+}
+
+/// Lines that readers count with.
+fn line_template() -> impl Strategy<Value = &'static str> {
+    prop::sample::select(vec![
+        "[    0.000000] INFO  blockconsole: boot {a} of 0badcafe: blockconsole 0.1.0 build 00ff at -",
+        "[    0.000000] INFO  blockconsole: boot {a} of 0badcafe: blockconsole 0.1.0 build 00ff at 9999-12-31T23:59:59Z",
+        "[    0.000000] INFO  blockconsole: boot {a} of 0badcafe: blockconsole 0.1.0 build 00ff at {b}-01-01T00:00:00Z",
+        "[    0.500000] INFO  blockconsole: tile 1 round 0 boot {a}",
+        "[    0.500000] INFO  blockconsole: tile {b} round {a} boot {a} kept {b},{a}-{b}",
+        "[    1.000000] WARN  blockconsole: *** {a} lines lost ***",
+        "[    1.000000] WARN  blockconsole: *** record {a} was never finished ***",
+        "[{a}.999999] ERROR app: late",
+        "[{b}.000000] Linux",
+        "---[ crash 00000000000000aa ]---",
+        "frame {a}: {b}",
+        "---[ end crash 00000000000000aa lines={a} crc32c=00000000 ]---",
+    ])
+}
+
+/// Numbers at the edges of what fits.
+fn number() -> impl Strategy<Value = u64> {
+    let edges =
+        [0, 1, 1 << 31, (1 << 31) - 1, u64::from(u32::MAX) - 1, u64::from(u32::MAX), 1 << 32, u64::MAX - 1, u64::MAX];
+    let decimal = [999_999_999_999_999_999, 1_000_000_000_000, 18_446_744_073_709, 18_446_744_073_710];
+    prop::sample::select(edges.into_iter().chain(decimal).collect::<Vec<_>>())
+}
+
+/// Reads a console by all that this crate has for it. None of it may panic, or give more than there is.
+fn read_in_every_way(console: &Console) {
+    let Ok(mut log) = Log::open(console) else { return };
+    log.find_carried(0..log.len());
+    log.find_all_carried();
+    let mut writers: [(&str, Box<dyn LineWriter>); 3] = [
+        ("json", Box::new(Json::new(&log))),
+        ("journal", Box::new(Journal::new(&log))),
+        ("terminal", Box::new(Terminal { color: true })),
+    ];
+    let mut lines = Lines::new(&log);
+    let mut len = [0; 3];
+    while let Some(line) = lines.next_line() {
+        for ((_, writer), len) in writers.iter_mut().zip(&mut len) {
+            let mut out = Vec::new();
+            writer.line(&line, &mut out).unwrap();
+            *len += out.len();
+            // Escaping makes six bytes of one; the rest is the line's fields.
+            assert!(out.len() <= 6 * line.bytes.len() + 1000);
+        }
+    }
+    let _ =
+        (log.boot_numbers(), crash::last(&log, None), crash::last(&log, Some(1)), crash::last(&log, Some(u32::MAX)));
+    let _ = (log.boot(u32::MAX), log.boot(0), Summary::of(console).map(|summary| summary.end()));
+    let _ = verify(console);
+    let index = log.carried().len() as u64;
+    let mut follow = Follow::new(console, log.clone(), index);
+    // It comes to an end: each look takes a tile, or is one of the last.
+    for _ in 0..4 * log.tiles + 4 {
+        let look = follow.look(|line| {
+            assert!(line.bytes.len() <= 1 << 20);
+            Ok(())
+        });
+        match look {
+            Ok(Look::Nothing) | Err(_) => return,
+            Ok(_) => {}
+        }
+    }
+    panic!("it is never done");
 }
 
 fn open(folder: &Folder, bytes: &[u8]) -> Target {
@@ -151,9 +223,33 @@ proptest! {
             while let Some(line) = lines.next_line() {
                 let _ = (line.record(), line.level());
             }
-            let _ = (log.boot_numbers(), crash::last(&log, None), crash::last(&log, Some(1)));
-            let _ = (Summary::of(console).map(|summary| summary.end()), verify(console));
+            read_in_every_way(console);
         }
+    }
+
+    #[test]
+    fn extreme_numbers(
+        lines in prop::collection::vec((line_template(), number(), number()), 1..40),
+        round in number(),
+        cut in any::<bool>(),
+    ) {
+        let folder = Folder::new("extreme");
+        let mut maker = Maker::new(Writer::Ours, 4, 512);
+        maker.boot();
+        for tile in 1..=2 {
+            let round = (round as u32).min(u32::MAX - 1);
+            maker.put_header(0, round, 0);
+            maker.put_header(tile, round, tile);
+            let text: String = lines.iter().map(|(template, a, b)| {
+                template.replace("{a}", &a.to_string()).replace("{b}", &b.to_string()) + "\n"
+            }).collect();
+            maker.bytes[tile * TILE + 59..(tile + 1) * TILE].fill(0);
+            maker.bytes[tile * TILE + 59..][..text.len()].copy_from_slice(text.as_bytes());
+        }
+        // What lies behind the console must not be looked at: a partition ends before the disk does.
+        let len = maker.bytes.len() - if cut { TILE / 2 } else { 0 };
+        let target = open(&folder, &maker.bytes[..len]);
+        read_in_every_way(target.console(None).unwrap());
     }
 
     #[test]

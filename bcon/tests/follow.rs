@@ -5,7 +5,9 @@ mod common;
 
 use bcon::follow::{Follow, Look};
 use bcon::log::Log;
-use common::{Folder, Maker, TILE, Writer, numbered};
+use bcon::output::LineWriter;
+use bcon::output::journal::Journal;
+use common::{Folder, Maker, TILE, Writer, bcon_ok, numbered};
 use std::fs::File;
 use std::io::{BufRead, BufReader};
 use std::os::unix::fs::FileExt;
@@ -209,4 +211,65 @@ fn the_program_prints_lines_as_they_come() {
     }
     child.kill().unwrap();
     child.wait().unwrap();
+}
+
+/// The journal export of a log that is followed is that of the log as it stands then: the same cursors, also for boots that
+/// began meanwhile.
+#[test]
+fn the_journal_is_the_same_however_it_is_read() {
+    let folder = Folder::new("cursors");
+    let mut maker = Maker::new(Writer::Ours, 12, 512);
+    maker.boot();
+    maker.lines(0..50);
+    maker.boot();
+    maker.pad();
+    let path = folder.write("disk.img", &maker.bytes);
+    let mut disk = Disk::new(&path, &maker);
+    let target = bcon::target::open(&path).unwrap();
+    let console = target.console(None).unwrap();
+    let before = Log::open(console).unwrap();
+    let mut writer = Journal::new(&before);
+    let newest = before.len() - 1;
+    let mut follow = Follow::new(console, Log::open(console).unwrap(), newest);
+    let mut followed = Vec::new();
+    for step in 0..25_u32 {
+        maker.lines(step * 1000..step * 1000 + 700);
+        if step == 24 {
+            maker.pad();
+        } else if step % 6 == 5 {
+            maker.text(b"[  999.000000] INFO  app: a line that is cut o");
+            maker.pad();
+            maker.boot();
+        } else if step % 2 == 0 {
+            maker.pad()
+        } else {
+            maker.pad_for_now()
+        }
+        disk.update(&maker);
+        while follow
+            .look(|line| {
+                writer.note(line);
+                Ok(writer.line(line, &mut followed)?)
+            })
+            .unwrap()
+            == Look::Something
+        {}
+    }
+    assert!(maker.boot == 6 && maker.round == 0, "{} {}", maker.boot, maker.round);
+    let whole = bcon_ok(0, ["cat".as_ref(), path.as_os_str(), "--output=journal".as_ref()]);
+    let cursors = |text: &str| -> Vec<String> {
+        text.split("\n\n").map(|entry| entry.lines().take(3).collect::<Vec<_>>().join(" ")).collect()
+    };
+    let (whole, followed) = (cursors(&whole), cursors(&String::from_utf8(followed).unwrap()));
+    let missing = whole.len() - followed.len();
+    let differs = whole.iter().skip(missing).zip(&followed).find(|(one, other)| one != other);
+    assert!(followed.len() > 10_000 && differs.is_none(), "{missing} before, {differs:?}");
+    let distinct: std::collections::BTreeSet<_> = whole.iter().collect();
+    assert_eq!(distinct.len(), whole.len());
+    // Boots 3 to 6 began after the log was opened: none is dated 1970.
+    assert!(
+        whole.iter().filter(|entry| !entry.is_empty()).all(|entry| entry.contains("TIMESTAMP=1767")),
+        "{:?}",
+        whole[0]
+    );
 }

@@ -138,8 +138,10 @@ fn journal_export() {
     let output = bcon(["cat".as_ref(), path.as_os_str(), "--output=journal".as_ref()]).stdout;
     let start = 1_767_225_600_000_000_u64; // 2026-01-01T00:00:00Z
     let id = "0badcafe626c6f636b636f6e00000001";
+    let end = maker.bytes.windows(numbered(1).len()).position(|bytes| bytes == numbered(1).as_bytes()).unwrap() - TILE
+        + numbered(1).len();
     let entry = format!(
-        "__CURSOR=b={id};n=3\n__REALTIME_TIMESTAMP={}\n__MONOTONIC_TIMESTAMP=1000\n_BOOT_ID={id}\nPRIORITY=4\n\
+        "__CURSOR=b={id};t=1;o={end:x};m=3e8\n__REALTIME_TIMESTAMP={}\n__MONOTONIC_TIMESTAMP=1000\n_BOOT_ID={id}\nPRIORITY=4\n\
          SYSLOG_IDENTIFIER=app::part1\nMESSAGE=line 0000001 abcdefghij.\nBLOCKCONSOLE_UUID=0badcafe\nBLOCKCONSOLE_BOOT=1\n\
          BLOCKCONSOLE_LEVEL=WARN\n\n",
         start + 1000

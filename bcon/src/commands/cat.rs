@@ -35,12 +35,12 @@ pub(super) fn run(args: &CatArgs) -> Result<u8> {
 fn cat(path: &Path, args: &CatArgs, out: &mut File) -> Result<()> {
     let target = target::open(path)?;
     let mut log = Log::open(target.console(args.lines.which.partition)?)?;
-    let boot = args.boot.map(|choice| boot_number(&log, choice)).transpose()?;
+    let boot = args.boot.map(|choice| boot_number(&mut log, choice)).transpose()?;
     if boot.is_none() {
-        log.find_all_carried();
+        log.find_carried(0..log.len());
     }
     let mut positions = match boot {
-        Some(boot) => positions_of(&log, boot),
+        Some(boot) => positions_of(&mut log, boot),
         None => iter::once(0..log.len()).collect(),
     };
     let mut since = None;

@@ -21,8 +21,8 @@ pub(super) fn run(args: &CrashArgs) -> Result<u8> {
     }
     let [path] = args.targets.as_slice() else { bail!("one target at a time, or --all for a summary of several") };
     let target = target::open(path)?;
-    let log = Log::open(target.console(args.which.partition)?)?;
-    let boot = args.boot.map(|choice| boot_number(&log, choice)).transpose()?;
+    let mut log = Log::open(target.console(args.which.partition)?)?;
+    let boot = args.boot.map(|choice| boot_number(&mut log, choice)).transpose()?;
     let Some(crash) = crash::last(&log, boot) else {
         eprintln!("bcon: {}: there is no crash record", log.name);
         return Ok(FINDINGS);

@@ -3,31 +3,37 @@
 use crate::cli::{BootChoice, CatArgs, LineArgs};
 use crate::lines::Line;
 use crate::log::Log;
-use anyhow::{Result, anyhow, bail};
+use anyhow::{Result, anyhow};
 use blockconsole::Level;
 use regex::bytes::Regex;
 use std::ops::Range;
 
-/// The number of the boot that is meant.
+/// The number of the boot that is meant. Where the log seems not to have it, carried tiles that nobody keeps are looked for.
 ///
 /// # Errors
 /// If there is no such boot in the log.
-pub(super) fn boot_number(log: &Log, choice: BootChoice) -> Result<u32> {
-    let name = &log.name;
+pub(super) fn boot_number(log: &mut Log, choice: BootChoice) -> Result<u32> {
+    let name = log.name.clone();
     let (oldest, newest) =
         log.boot_numbers().ok_or_else(|| anyhow!("{name}: its log names no boots, as if Linux had written it"))?;
     let number = match choice {
         BootChoice::Number(number) => Some(number),
         BootChoice::FromLast(before) => newest.checked_sub(before),
     };
-    match number {
-        Some(number) if log.boot(number).is_some() || !log.carried_positions_of(number).is_empty() => Ok(number),
-        _ => bail!("{name}: there is no such boot in the log, which has boots {oldest} to {newest}"),
+    let missing = || anyhow!("{name}: there is no such boot in the log, which has boots {oldest} to {newest}");
+    let number = number.ok_or_else(missing)?;
+    let has = |log: &Log| log.boot(number).is_some() || !log.carried_positions_of(number).is_empty();
+    if !has(log) {
+        log.find_carried(0..log.len());
     }
+    if has(log) { Ok(number) } else { Err(missing()) }
 }
 
-/// The positions of a boot's tiles, those carried over included.
-pub(super) fn positions_of(log: &Log, boot: u32) -> Vec<Range<u64>> {
+/// The positions of a boot's tiles, those carried over included. Carried tiles among them that were unknown are known afterwards.
+pub(super) fn positions_of(log: &mut Log, boot: u32) -> Vec<Range<u64>> {
+    if let Some(boot) = log.boot(boot) {
+        log.find_carried(boot.positions);
+    }
     let mut positions = log.carried_positions_of(boot);
     positions.extend(log.boot(boot).map(|boot| boot.positions));
     positions

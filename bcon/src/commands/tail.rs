@@ -25,9 +25,9 @@ pub(super) fn run(args: &TailArgs) -> Result<u8> {
     }
     let target = target::open(&args.target)?;
     let console = target.console(args.lines.which.partition)?;
-    let log = Log::open(console)?;
+    let mut log = Log::open(console)?;
     let filter = Filter::new(&args.lines);
-    let start = find_start(&log, &filter, args.count, args.follow);
+    let start = find_start(&mut log, &filter, args.count, args.follow);
     if args.follow { follow(console, log, start, args, &filter) } else { print(&log, start, args, &filter) }
 }
 
@@ -39,10 +39,15 @@ struct Start {
 }
 
 /// Finds where the last `count` chosen lines begin, by looking at twice as many tiles each time.
-fn find_start(log: &Log, filter: &Filter, count: usize, contiguous: bool) -> Start {
+fn find_start(log: &mut Log, filter: &Filter, count: usize, contiguous: bool) -> Start {
+    if contiguous {
+        log.find_carried(log.len().saturating_sub(FOLLOWED_TILES)..log.len());
+    }
     let oldest = if contiguous { contiguous_from(log) } else { 0 };
     let mut tiles = 1;
     loop {
+        // Tiles that were carried are out of order here.
+        log.find_carried(log.len().saturating_sub(tiles)..log.len());
         let index = log.len().saturating_sub(tiles).max(oldest);
         let mut lines = Lines::over(log, std::iter::once(index..log.len()));
         let mut chosen = 0;

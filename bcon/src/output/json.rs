@@ -3,6 +3,7 @@
 use super::LineWriter;
 use crate::lines::Line;
 use crate::log::Log;
+use std::borrow::Cow;
 use std::io::{self, Write};
 
 /// Prints each line as an object with these fields, absent where they are not known:
@@ -18,6 +19,9 @@ use std::io::{self, Write};
 /// | `target` | who logged it |
 /// | `message` | what was logged; the whole line where it is of no known form |
 /// | `crash` | `true` if the line is part of a crash record |
+/// | `stale` | `true` if the line may be older than those before it, as on disks that Linux wrote |
+///
+/// No control character stands in them, so that they do no harm to a terminal.
 #[derive(Clone, Debug)]
 pub struct Json {
     /// The beginning of each object, the same for all.
@@ -29,7 +33,7 @@ impl Json {
     pub fn new(log: &Log) -> Self {
         let mut prefix = Vec::new();
         prefix.extend_from_slice(b"{\"console\":");
-        prefix.extend_from_slice(serde_json::Value::from(log.name.as_str()).to_string().as_bytes());
+        prefix.extend_from_slice(escape_controls(&serde_json::Value::from(log.name.as_str()).to_string()).as_bytes());
         prefix.extend_from_slice(format!(",\"uuid\":\"{:08x}\"", log.found.uuid).as_bytes());
         Self { prefix }
     }
@@ -55,11 +59,59 @@ impl LineWriter for Json {
         if line.in_crash {
             out.write_all(b",\"crash\":true")?;
         }
+        if line.stale {
+            out.write_all(b",\"stale\":true")?;
+        }
         out.write_all(b"}\n")
     }
 }
 
+/// Prints a JSON value for a program, or for a person at a terminal: whatever stands in it does no harm there.
+///
+/// # Errors
+/// What writing gave.
+pub fn write_value(value: &serde_json::Value, out: &mut dyn Write) -> io::Result<()> {
+    writeln!(out, "{}", escape_controls(&format!("{value:#}")))
+}
+
 /// Writes a JSON string. Invalid UTF-8 becomes replacement characters.
 fn write_string(text: &[u8], out: &mut dyn Write) -> io::Result<()> {
-    serde_json::to_writer(out, &String::from_utf8_lossy(text)).map_err(io::Error::from)
+    let text = serde_json::to_string(&String::from_utf8_lossy(text)).map_err(io::Error::from)?;
+    out.write_all(escape_controls(&text).as_bytes())
+}
+
+/// JSON leaves DEL and the C1 control characters as they are, some of which are commands to a terminal.
+fn escape_controls(json: &str) -> Cow<'_, str> {
+    let is_control = |c: char| ('\u{7f}'..='\u{9f}').contains(&c);
+    if !json.contains(is_control) {
+        return Cow::Borrowed(json);
+    }
+    let mut escaped = String::with_capacity(json.len() + 16);
+    for c in json.chars() {
+        if is_control(c) {
+            escaped.push_str(&format!("\\u{:04x}", u32::from(c)));
+        } else {
+            escaped.push(c);
+        }
+    }
+    Cow::Owned(escaped)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_control_character_comes_out() {
+        let text: String = ('\0'..='\u{ff}').collect();
+        let mut out = Vec::new();
+        write_string(text.as_bytes(), &mut out).unwrap();
+        out.push(b'\n');
+        write_value(&serde_json::json!({ &text: &text }), &mut out).unwrap();
+        let written = String::from_utf8(out).unwrap();
+        assert!(!written.chars().any(|c| c.is_control() && c != '\n'), "{written:?}");
+        assert!(written.contains("\\u009b"));
+        let back: String = serde_json::from_str(written.lines().next().unwrap()).unwrap();
+        assert_eq!(back, text);
+    }
 }

@@ -25,6 +25,10 @@ impl LineWriter for Terminal {
             write_harmless(line.bytes, out)?;
             return out.write_all(b"\n");
         }
+        if line.stale {
+            painted(DIM, line.bytes, out)?;
+            return out.write_all(b"\n");
+        }
         match line.record().filter(|_| !line.in_crash) {
             Some(record) => write_record(line.bytes, &record, out)?,
             None if line.in_crash => painted(RED, line.bytes, out)?,
@@ -87,7 +91,7 @@ mod tests {
     #[test]
     fn colours_change_nothing_but_colours() {
         let bytes = b"[    1.234567] ERROR app::net: no route";
-        let line = Line { bytes, boot: None, tile: 0, in_crash: false, mark: None };
+        let line = Line { bytes, boot: None, tile: 0, offset: 0, stale: false, in_crash: false, mark: None };
         let mut out = Vec::new();
         Terminal { color: true }.line(&line, &mut out).unwrap();
         let text = String::from_utf8(out).unwrap();
