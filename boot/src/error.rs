@@ -58,6 +58,7 @@ impl Error {
     pub fn advice(&self) -> &'static str {
         match self {
             Self::NoKernel(advice) => advice,
+            Self::Disk(DiskError::SectorSize(_)) => "boot by UEFI, or from another disk",
             Self::Unreadable { .. } | Self::Disk(_) => "check the medium, or write the image to it again",
             Self::Elf(_) => "build the kernel again, and check that its file was copied whole",
             Self::Configuration(_) => "build the kernel with bootloader_api 0.11",

@@ -38,7 +38,7 @@ impl Start {
 
         let memory = match memory::init(boot_info, &stacks::guards()) {
             Ok(report) => report,
-            Err(error) => fail(format_args!("{error}")),
+            Err(error) => fail(boot_info, format_args!("{error}")),
         };
         let clock_source = clock::calibrate();
         let (identity, previous) = start_log(&words, loader_log, boot_info);
@@ -57,10 +57,10 @@ fn start_log(words: &CommandLine<'_>, loader_log: &[u8], boot_info: &BootInfo) -
     let boot_seconds = rtc::read().map_or(0, |time| time.unix_seconds());
     let boot_id = cpu::time_stamp().rotate_left(32) ^ boot_seconds;
     let identity = RingIdentity { boot_id, build_id: image::build_id(), boot_seconds };
-    let Some(area) = ring_area::take() else { fail(format_args!("not enough memory for the log")) };
+    let Some(area) = ring_area::take() else { fail(boot_info, format_args!("not enough memory for the log")) };
     let mut previous = None;
     let made = succeed(area.words, identity, |ring, adopted| previous = Some(Previous::save(adopted, ring)));
-    let ring = made.unwrap_or_else(|error| fail(format_args!("no log: {error}")));
+    let ring = made.unwrap_or_else(|error| fail(boot_info, format_args!("no log: {error}")));
     let first_shown = ring.written();
     if let Some(first) = loader_log::lines(loader_log).next() {
         clock::start_earlier(first.time_stamp);
@@ -160,8 +160,10 @@ fn ramdisk(boot_info: &BootInfo) -> Ramdisk {
     Ramdisk { command_line, loader_log: parts.next().unwrap_or_default(), words: parts.next().unwrap_or_default() }
 }
 
-/// Says on the serial port why nothing works, and ends.
-fn fail(why: fmt::Arguments<'_>) -> ! {
+/// Says on the serial port and on the screen why nothing works, and ends: in a virtual machine. A real one stops with that on its screen.
+fn fail(boot_info: &BootInfo, why: fmt::Arguments<'_>) -> ! {
     serial_log::cry(format_args!("blockconsole: error: {why}"));
+    screen::cry(boot_info, format_args!("blockconsole: error: {why}"));
+    exit::stay_on();
     exit::end(Ending::CrashNotDurable, Action::Exit)
 }

@@ -15,6 +15,8 @@ pub const SECTOR: usize = 512;
 pub enum DiskError {
     /// Firmware could not read sectors; its status.
     Read(u64),
+    /// Its sectors have so many bytes, not [`SECTOR`].
+    SectorSize(u16),
     /// There is no usable partition table.
     NoPartitionTable,
     /// There is no EFI system partition.
@@ -29,6 +31,9 @@ impl fmt::Display for DiskError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Read(status) => write!(f, "the disk cannot be read: firmware says {status:#x}"),
+            Self::SectorSize(size) => {
+                write!(f, "the disk has sectors of {size} bytes: from BIOS, only disks with {SECTOR} are read")
+            }
             Self::NoPartitionTable => f.write_str("the disk has no valid GPT, neither at its start nor at its end"),
             Self::NoSystemPartition => f.write_str("the disk has no EFI system partition"),
             Self::FileSystem(problem) => write!(f, "the EFI system partition is no FAT volume: {problem}"),

@@ -17,11 +17,16 @@ pub enum Reason {
     EarlyKernel = 0x15,
 }
 
-/// Ends the machine where there is something to tell (QEMU's isa-debug-exit), and stops it otherwise.
-pub fn exit(reason: Reason) -> ! {
+/// Ends the machine where there is something to tell (QEMU's isa-debug-exit), and returns otherwise.
+pub fn tell_host(reason: Reason) {
     if cpu::is_virtual() {
         // SAFETY: on QEMU the port ends the machine, if it is there at all; other hypervisors have nothing there.
         unsafe { port::write8(DEBUG_EXIT, reason as u8) };
     }
+}
+
+/// Ends the machine where there is something to tell, and stops it otherwise.
+pub fn exit(reason: Reason) -> ! {
+    tell_host(reason);
     cpu::halt()
 }

@@ -108,6 +108,11 @@ macro_rules! long_mode {
             "stosw",
             "jmp 91b",
             "94:",
+            // Only a virtual machine has something at that port.
+            "mov eax, 1",
+            "cpuid",
+            "bt ecx, 31",
+            "jnc 95f",
             "mov eax, {error}",
             "out {debug_exit}, al",
             "95:",

@@ -9,6 +9,7 @@
 //! everything over without the lock: all of it is plain memory whose every use is checked against its bounds.
 
 mod code;
+mod cry;
 mod font;
 mod framebuffer;
 mod terminal;
@@ -78,6 +79,27 @@ pub fn start(boot_info: &BootInfo, first: u64) -> bool {
     // Somebody may be looking: a machine that is switched off shows nothing.
     exit::stay_on();
     true
+}
+
+/// Shows why the program cannot go on, before there is a log or memory: on the framebuffer, or where there is none in the text
+/// screen's memory.
+pub fn cry(boot_info: &BootInfo, text: fmt::Arguments<'_>) {
+    if SCREEN.is_locked() || SCREEN.lock().is_some() {
+        // It shows the log.
+        return;
+    }
+    if let Some(framebuffer) = boot_info.framebuffer.as_ref() {
+        let address = framebuffer.buffer().as_ptr().addr();
+        let Some(start) = NonNull::new(core::ptr::with_exposed_provenance_mut(address)) else { return };
+        // SAFETY: the boot loader mapped the framebuffer for the kernel, and nobody else in it uses it yet.
+        if let Some(framebuffer) = unsafe { Framebuffer::new(start, framebuffer.info()) } {
+            // What does not fit on the screen is cut off.
+            let _ = fmt::write(&mut cry::OnPixels::new(framebuffer), text);
+        }
+    } else if let Some(offset) = boot_info.physical_memory_offset.into_option() {
+        // SAFETY: the boot loader mapped physical memory there, and with it what every PC has below 1 MiB.
+        let _ = fmt::write(&mut unsafe { cry::InTextMemory::new(offset) }, text);
+    }
 }
 
 /// Shows what is new, for so many nanoseconds at most. Does nothing while somebody else does it.

@@ -42,8 +42,9 @@ impl<'a> Disk<'a> {
         }
         let parameters = *bios.buffer::<30>(0);
         let count = parameters[16..].first_chunk().map_or(0, |bytes| u64::from_le_bytes(*bytes));
-        if usize::from(u16::from_le_bytes([parameters[24], parameters[25]])) != SECTOR {
-            return Err(DiskError::FileSystem("its sectors do not have 512 bytes"));
+        let size = u16::from_le_bytes([parameters[24], parameters[25]]);
+        if usize::from(size) != SECTOR {
+            return Err(DiskError::SectorSize(size));
         }
         Ok(Self { bios, drive, count })
     }

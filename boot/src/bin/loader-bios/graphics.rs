@@ -6,6 +6,7 @@ use crate::call::{BUFFERS, Bios, Registers};
 use boot::elf::{u16_at, u32_at};
 use boot::log;
 use bootloader_api::info::{FrameBufferInfo, PixelFormat};
+use core::sync::atomic::{AtomicBool, Ordering};
 
 /// Offset of the mode's description in the buffers, behind the controller's.
 const MODE: usize = 512;
@@ -13,6 +14,8 @@ const MODE: usize = 512;
 const MAX_MODES: usize = 256;
 /// The largest mode that is taken: what every screen since 2000 shows.
 const LARGEST: (usize, usize) = (1280, 1024);
+
+static IS_ON: AtomicBool = AtomicBool::new(false);
 
 /// A graphics mode with a framebuffer.
 #[derive(Clone, Copy)]
@@ -33,6 +36,7 @@ pub(crate) fn framebuffer(bios: &mut Bios) -> Option<(u64, FrameBufferInfo)> {
     // SAFETY: sets the mode, and writes to the screen's memory only.
     let answer = unsafe { bios.call(0x10, registers) };
     let set = answer.eax & 0xFFFF == 0x4F;
+    IS_ON.store(set, Ordering::Relaxed);
     let info = mode.info;
     log::info(format_args!(
         "framebuffer at {:#x}, {}x{}, {:?}{}",
@@ -43,6 +47,11 @@ pub(crate) fn framebuffer(bios: &mut Bios) -> Option<(u64, FrameBufferInfo)> {
         if set { "" } else { ": cannot be set" }
     ));
     set.then_some((mode.address, info))
+}
+
+/// Whether the screen shows graphics.
+pub(crate) fn is_on() -> bool {
+    IS_ON.load(Ordering::Relaxed)
 }
 
 /// Switches back to the text screen, cleared.

@@ -26,6 +26,7 @@ use boot::memory_map::LOW_MEMORY_END;
 use boot::{Error, Frames, Job, load, log, rsdp};
 use call::Bios;
 use core::panic::PanicInfo;
+use core::sync::atomic::{AtomicBool, Ordering};
 
 freestanding::memory_functions!();
 
@@ -183,15 +184,28 @@ fn acpi_root() -> Option<u64> {
     found
 }
 
+/// Tells what failed in the loader itself, and ends.
+fn fail() -> ! {
+    static FAILED: AtomicBool = AtomicBool::new(false);
+    // What fails while it is told is not told.
+    if !FAILED.swap(true, Ordering::Relaxed) {
+        tell::failure(|| {
+            if graphics::is_on() {
+                // SAFETY: whoever used BIOS before does not run any more.
+                graphics::text(&mut unsafe { Bios::new() });
+            }
+        });
+    }
+    exit(Reason::Crash)
+}
+
 extern "C" fn exception(frame: &Frame) -> ! {
     log::error(format_args!("the loader failed: {frame}"));
-    tell::everywhere(None, 0, log::Level::Info);
-    exit(Reason::Crash)
+    fail()
 }
 
 #[panic_handler]
 fn panic(info: &PanicInfo<'_>) -> ! {
     log::error(format_args!("the loader failed: {info}"));
-    tell::everywhere(None, 0, log::Level::Info);
-    exit(Reason::Crash)
+    fail()
 }

@@ -35,7 +35,7 @@ pub(crate) fn map(bios: &mut Bios) -> Result<MemoryMap, Error> {
     for entry in &mut entries {
         let buffer = bios.buffer::<24>(0);
         buffer.fill(0);
-        // In the extended attributes: the entry counts. BIOS may leave them as they are.
+        // In the extended attributes: the entry counts.
         buffer[20] = 1;
         let registers = Registers {
             eax: 0xE820,
@@ -53,7 +53,9 @@ pub(crate) fn map(bios: &mut Bios) -> Result<MemoryMap, Error> {
         }
         let bytes = *bios.buffer::<24>(0);
         let kind = MemoryMap::e820_kind(u32_at(&bytes, 16).unwrap_or(0));
-        let size = if bytes[20] & 1 != 0 { u64_at(&bytes, 8).unwrap_or(0) } else { 0 };
+        // Some say that they give less than these attributes, and clear them nevertheless.
+        let counts = answer.ecx < 24 || bytes[20] & 1 != 0;
+        let size = if counts { u64_at(&bytes, 8).unwrap_or(0) } else { 0 };
         *entry = (u64_at(&bytes, 0).unwrap_or(0), size, kind);
         count += 1;
         continuation = answer.ebx;

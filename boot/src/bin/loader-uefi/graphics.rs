@@ -2,8 +2,9 @@
 
 use boot::log;
 use bootloader_api::info::{FrameBufferInfo, PixelFormat};
-use uefi::boot::{self as firmware, OpenProtocolAttributes, OpenProtocolParams};
+use uefi::boot::{self as firmware, OpenProtocolAttributes, OpenProtocolParams, SearchType};
 use uefi::proto::console::gop::{GraphicsOutput, PixelFormat as Format};
+use uefi::{Handle, Identify};
 
 /// Physical address and shape of the framebuffer in the mode that firmware set; `None` if there is none that memory can reach.
 pub(crate) fn framebuffer() -> Option<(u64, FrameBufferInfo)> {
@@ -19,7 +20,12 @@ pub(crate) fn framebuffer() -> Option<(u64, FrameBufferInfo)> {
 }
 
 fn find() -> Option<(u64, FrameBufferInfo)> {
-    let handle = firmware::get_handle_for_protocol::<GraphicsOutput>().ok()?;
+    // With several graphics adapters, the first one may be without a framebuffer, or a screen.
+    let handles = firmware::locate_handle_buffer(SearchType::ByProtocol(&GraphicsOutput::GUID)).ok()?;
+    handles.iter().find_map(|handle| describe(*handle))
+}
+
+fn describe(handle: Handle) -> Option<(u64, FrameBufferInfo)> {
     let params = OpenProtocolParams { handle, agent: firmware::image_handle(), controller: None };
     // SAFETY: only read, and nobody takes the device away meanwhile. To have it exclusively would take it from firmware's own
     // console, which the loader still needs.

@@ -14,7 +14,7 @@ mod memory;
 mod tell;
 
 use boot::hand_over::{MAX_COMMAND_LINE, clean_command_line};
-use boot::machine::exit::{Reason, exit};
+use boot::machine::exit::{Reason, exit, tell_host};
 use boot::machine::{bridge, cpu};
 use boot::{Error, Job, load, log};
 use core::ffi::c_void;
@@ -47,13 +47,16 @@ unsafe extern "efiapi" fn _start(image: Handle, table: *const c_void) -> Status 
     };
     log::error(format_args!("{error}; {}", error.advice()));
     tell::everywhere(0, log::Level::Info);
+    if !tell::has_firmware() {
+        // Neither its screen, nor its disks, nor anybody to return to.
+        exit(Reason::Error);
+    }
     // The disk may fail, or hang: so it comes after the rest.
     let mark = log::mark();
     medium::write_last_words();
     tell::everywhere(mark, log::Level::Info);
-    if cpu::is_virtual() {
-        exit(Reason::Error);
-    }
+    // Where there is nobody to tell, firmware goes on with what else it can start.
+    tell_host(Reason::Error);
     firmware::stall(READING_TIME);
     Status::LOAD_ERROR
 }
@@ -96,6 +99,7 @@ fn start() -> Result<Never, Error> {
 
     // SAFETY: nothing of firmware is used from here on, but the memory that it left us.
     let map = unsafe { firmware::exit_boot_services(None) };
+    tell::leave_firmware();
     let mut map = memory::convert(&map)?;
     // SAFETY: `check` succeeded. The loader's own data are writable; firmware does not run any more.
     unsafe { cpu::prepare() };

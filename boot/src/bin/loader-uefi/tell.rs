@@ -3,6 +3,7 @@
 use boot::log::{self, Level};
 use boot::machine::serial::Serial;
 use core::fmt::Write;
+use core::sync::atomic::{AtomicBool, Ordering};
 use uefi::system;
 
 /// Shows lines of at least this level, from a mark on: on firmware's console, and on the first serial port, which may be part of it.
@@ -18,10 +19,7 @@ pub(crate) fn everywhere(from: usize, level: Level) {
 
 /// Shows lines of at least this level, from a mark on, on firmware's console, as long as there is one.
 pub(crate) fn on_screen(from: usize, level: Level) {
-    let console = uefi::table::system_table_raw();
-    // SAFETY: the pointer was set to firmware's table, which stays; `exit_boot_services` clears the fields in question.
-    let gone = console.is_none_or(|table| unsafe { table.as_ref() }.stdout.is_null());
-    if gone {
+    if !has_firmware() {
         return;
     }
     log::for_each_line(from, level, |line| {
@@ -33,4 +31,19 @@ pub(crate) fn on_screen(from: usize, level: Level) {
             let _ = console.write_char('\n');
         });
     });
+}
+
+/// Whether firmware has been left.
+static IS_GONE: AtomicBool = AtomicBool::new(false);
+
+/// Firmware is left: nothing of it is used from here on.
+pub(crate) fn leave_firmware() {
+    IS_GONE.store(true, Ordering::Relaxed);
+}
+
+/// Whether firmware still runs, with its screen, its disks, and all that the loader was started by.
+pub(crate) fn has_firmware() -> bool {
+    // SAFETY: the pointer was set to firmware's table, which stays.
+    let has_console = uefi::table::system_table_raw().is_some_and(|table| !unsafe { table.as_ref() }.stdout.is_null());
+    has_console && !IS_GONE.load(Ordering::Relaxed)
 }
