@@ -11,6 +11,10 @@ use bootloader_api::BootInfo;
 use core::fmt;
 use log::{info, warn};
 
+/// The machine's memory with which everything works, and how much of it may be firmware's.
+const ENOUGH_MEMORY: u64 = 32 << 20;
+const FIRMWARE_MEMORY: u64 = 1 << 20;
+
 /// A machine that has just been entered.
 pub struct Start {
     boot_info: &'static BootInfo,
@@ -57,7 +61,9 @@ fn start_log(words: &CommandLine<'_>, loader_log: &[u8], boot_info: &BootInfo) -
     let boot_seconds = rtc::read().map_or(0, |time| time.unix_seconds());
     let boot_id = cpu::time_stamp().rotate_left(32) ^ boot_seconds;
     let identity = RingIdentity { boot_id, build_id: image::build_id(), boot_seconds };
-    let Some(area) = ring_area::take() else { fail(boot_info, format_args!("not enough memory for the log")) };
+    let Some(area) = ring_area::take() else {
+        fail(boot_info, format_args!("not enough memory for the log; give the machine 32 MiB"))
+    };
     let mut previous = None;
     let made = succeed(area.words, identity, |ring, adopted| previous = Some(Previous::save(adopted, ring)));
     let ring = made.unwrap_or_else(|error| fail(boot_info, format_args!("no log: {error}")));
@@ -87,6 +93,10 @@ fn report(words: &CommandLine<'_>, memory: &memory::Report, clock_source: clock:
     info!("kernel {}, build {}, at {time}", env!("CARGO_PKG_VERSION"), Hex(&identity.build_id));
     info!("clock: {} kHz, {clock_source}", clock::frequency() / 1000);
     info!("memory: {} KiB free", memory.total / 1024);
+    if memory.all < ENOUGH_MEMORY - FIRMWARE_MEMORY {
+        let (has, wants) = (memory.all >> 20, ENOUGH_MEMORY >> 20);
+        warn!("this machine has {has} MiB of memory: blockconsole wants {wants}, and may miss lines or consoles");
+    }
     if memory.lost > 0 {
         warn!("memory: {} KiB are left unused: free memory lies in too many pieces", memory.lost / 1024);
     }

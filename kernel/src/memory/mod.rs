@@ -60,6 +60,8 @@ static PHYSICAL_OFFSET: AtomicU64 = AtomicU64::new(0);
 pub struct Report {
     /// Free memory at first, in bytes.
     pub total: u64,
+    /// The machine's memory, as far as it is for programs: what is free, and what the boot loader and the kernel take.
+    pub all: u64,
     /// So much of it is left unused, because it lies in too many pieces.
     pub lost: u64,
     /// Memory that came between the kernel and address 0 has been unmapped.
@@ -84,8 +86,11 @@ pub fn init(boot_info: &BootInfo, guards: &[u64]) -> Result<Report, Error> {
     let null_was_mapped = space.unmap_page(0);
     let guards_missing = guards.iter().filter(|&&guard| !space.unmap_page(guard)).count();
     let (total, lost) = (frames.total(), frames.lost());
+    let ours = |kind| matches!(kind, MemoryRegionKind::Usable | MemoryRegionKind::Bootloader);
+    let regions = boot_info.memory_regions.iter().filter(|region| ours(region.kind));
+    let all = regions.map(|region| region.end.saturating_sub(region.start)).fold(0, u64::saturating_add);
     *MEMORY.lock() = Some(Memory { frames, space });
-    Ok(Report { total, lost, null_was_mapped, guards_missing })
+    Ok(Report { total, all, lost, null_was_mapped, guards_missing })
 }
 
 /// Takes the locks of memory and heap for ever: for crashes on purpose.
