@@ -6,11 +6,14 @@ mod bench;
 mod capture;
 mod drill;
 mod image;
+mod kinds;
 mod matrix;
 mod paths;
+mod random;
 mod run;
 mod test;
 mod tidy;
+mod torture;
 
 use std::process::ExitCode;
 
@@ -24,6 +27,7 @@ enum Command {
     Bench(bench::BenchOptions),
     Matrix(matrix::MatrixOptions),
     Anywhere(anywhere::AnywhereOptions),
+    Torture(torture::TortureOptions),
     Drill(drill::DrillOptions),
     Image(image::ImageCommand),
     Flash(image::FlashCommand),
@@ -37,6 +41,7 @@ fn main() -> ExitCode {
         Command::Run(options) => run::run(&options),
         Command::Bench(options) => bench::bench(&options).map(|()| ExitCode::SUCCESS),
         Command::Matrix(options) => matrix::matrix(&options),
+        Command::Torture(options) => torture::torture(&options),
         Command::Drill(options) => drill::drill(&options),
         Command::Anywhere(options) => anywhere::anywhere(&options),
         Command::Image(command) => image::image(&command).map(|()| ExitCode::SUCCESS),

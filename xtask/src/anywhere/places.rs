@@ -5,6 +5,8 @@ use std::str::FromStr;
 
 use anyhow::{Context, Error, Result, bail};
 
+use crate::random::Random;
+
 /// A place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Place {
@@ -80,20 +82,9 @@ impl FromStr for Place {
 
 /// So many different places, in turn from each stretch.
 pub(super) fn draw(seed: u64, count: usize) -> Vec<Place> {
-    let mut state = seed;
-    let mut places = Vec::new();
-    for stretch in Stretch::ALL.into_iter().cycle().take(count) {
-        state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        places.push(Place { stretch, instruction: 1 + mix(state) % stretch.instructions() });
-    }
-    places
-}
-
-/// The output function of SplitMix64 (Steele, Lea and Flood, 2014).
-const fn mix(mut word: u64) -> u64 {
-    word = (word ^ (word >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    word = (word ^ (word >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    word ^ (word >> 31)
+    let mut random = Random::new(seed);
+    let mut place = |stretch: Stretch| Place { stretch, instruction: 1 + random.below(stretch.instructions()) };
+    Stretch::ALL.into_iter().cycle().take(count).map(&mut place).collect()
 }
 
 #[cfg(test)]
