@@ -66,7 +66,9 @@ impl Scenario {
         let on_mmio = random.once_in(6);
         let faulty = matches!(trouble, Trouble::Fault(_) | Trouble::FaultAndCrash(..) | Trouble::Slow(_));
         let count = if faulty { 2 } else { 1 + random.below(2) };
-        let disks = (0..count).map(|_| draw_disk(&mut random, on_mmio)).collect();
+        // After a reset two boots log, and the first one's lines must still be there.
+        let sizes: &[u64] = if matches!(trouble, Trouble::Reset(_)) { &[8, 16] } else { &[4, 5, 8, 16] };
+        let disks = (0..count).map(|_| draw_disk(&mut random, on_mmio, sizes)).collect();
         let mut scenario = Self { disks, boots_before: random.below(3) as u32, trouble };
         if let (Some(disk), Trouble::Fault(fault) | Trouble::FaultAndCrash(fault, _)) =
             (scenario.disks.first_mut(), &scenario.trouble)
@@ -113,13 +115,13 @@ fn draw_fault(random: &mut Random) -> Fault {
     text.parse().unwrap_or(Fault::NthWrite(1))
 }
 
-fn draw_disk(random: &mut Random, on_mmio: bool) -> Disk {
+fn draw_disk(random: &mut Random, on_mmio: bool, mebibytes: &[u64]) -> Disk {
     let kind = match on_mmio {
         true => Kind::VirtioMmio,
         false => random.pick(&[Kind::Nvme, Kind::Nvme, Kind::Virtio, Kind::Virtio, Kind::VirtioLegacy]),
     };
     let mut disk = Disk::new(kind, "");
-    (disk.path, disk.size) = (None, Some(random.pick(&[4, 5, 8, 16]) << 20));
+    (disk.path, disk.size) = (None, Some(random.pick(mebibytes) << 20));
     disk.block_size = random.pick(&[512, 512, 4096]);
     let odd: &[&str] = match kind {
         Kind::Nvme => &["mdts=1", "mdts=3", "max_ioqpairs=1", "max_ioqpairs=2"],
