@@ -4,13 +4,16 @@
 //! images of their own in the same folder, and what is shown is the median of the ratios of each turn.
 
 mod budgets;
+mod crashes;
 mod figure;
 mod initramfs;
 mod peer;
+mod reading;
 
 use std::fs::{self, OpenOptions};
 use std::io::{Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
+use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
@@ -32,6 +35,9 @@ pub(crate) struct BenchOptions {
     /// Turns that both guests take on each kind of disk.
     #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u8).range(1..=20))]
     turns: u8,
+    /// End with status 20 if a budget is not kept, or could not be measured.
+    #[arg(long)]
+    check: bool,
 }
 
 const MIB: usize = 1 << 20;
@@ -52,7 +58,7 @@ struct Comparison {
 ///
 /// # Errors
 /// When something is missing, or a guest does not come to its end.
-pub(crate) fn bench(options: &BenchOptions) -> Result<()> {
+pub(crate) fn bench(options: &BenchOptions) -> Result<ExitCode> {
     require(Tool::Qemu)?;
     let folder = target_directory()?.join("bench");
     let peer = Peer::prepare(workspace(), &folder)?;
@@ -74,13 +80,18 @@ pub(crate) fn bench(options: &BenchOptions) -> Result<()> {
     }
     print(&comparisons);
     let mut budgets = budgets::of_guests(&comparisons);
-    budgets.push(budgets::of_program(&Programs::build(true)?.kernel, &folder)?);
+    let diagnostic = Programs::build(true)?;
+    budgets.extend(crashes::crashes(&diagnostic)?);
+    budgets.push(crashes::memory(&diagnostic)?);
+    budgets.push(budgets::of_program(&diagnostic.kernel, &folder)?);
+    budgets.push(reading::reading(&folder)?);
     budgets::print(&budgets);
     if let Some(path) = &options.json {
         fs::write(path, to_json(&comparisons, &budgets)?)
             .with_context(|| format!("cannot write {}", path.display()))?;
     }
-    Ok(())
+    let is_bad = options.check && !budgets.iter().all(Budget::is_kept);
+    Ok(if is_bad { ExitCode::from(20) } else { ExitCode::SUCCESS })
 }
 
 /// A fresh console whose file has all its blocks, so that no guest has to wait for the host to find some.
@@ -159,6 +170,12 @@ impl Comparison {
         median(figures.iter().map(|figure| figure.median_ns as f64 / 1000.0).collect())
     }
 
+    /// Operations a second.
+    fn per_second(figures: &[Figure]) -> Option<f64> {
+        let rate = |figure: &Figure| figure.operations as f64 * 1e9 / figure.total_ns as f64;
+        median(figures.iter().map(rate).collect())
+    }
+
     fn rate_mb(figures: &[Figure]) -> Option<f64> {
         median(figures.iter().map(|figure| figure.rate() / 1e6).collect())
     }
@@ -172,19 +189,21 @@ fn median(mut values: Vec<f64>) -> Option<f64> {
 
 fn print(comparisons: &[Comparison]) {
     println!(
-        "{:8} {:12} {:>8} {:>5} {:>12} {:>12} {:>10} {:>10} {:>7}",
-        "disk", "what", "bytes", "depth", "ours, us", "Linux, us", "ours, MB/s", "Linux", "ratio"
+        "{:8} {:12} {:>8} {:>5} {:>10} {:>10} {:>10} {:>10} {:>10} {:>10} {:>7}",
+        "disk", "what", "bytes", "depth", "ours, us", "Linux, us", "ours, 1/s", "Linux", "ours, MB/s", "Linux", "ratio"
     );
     let show = |value: Option<f64>, digits: usize| value.map_or("-".to_owned(), |value| format!("{value:.digits$}"));
     for comparison in comparisons {
         println!(
-            "{:8} {:12} {:>8} {:>5} {:>12} {:>12} {:>10} {:>10} {:>7}",
+            "{:8} {:12} {:>8} {:>5} {:>10} {:>10} {:>10} {:>10} {:>10} {:>10} {:>7}",
             comparison.disk,
             comparison.what,
             comparison.bytes,
             comparison.depth,
             show(Comparison::median_us(&comparison.ours), 1),
             show(Comparison::median_us(&comparison.linux), 1),
+            show(Comparison::per_second(&comparison.ours), 0),
+            show(Comparison::per_second(&comparison.linux), 0),
             show(Comparison::rate_mb(&comparison.ours), 1),
             show(Comparison::rate_mb(&comparison.linux), 1),
             show(comparison.ratio(), 2),
@@ -204,6 +223,8 @@ fn to_json(comparisons: &[Comparison], budgets: &[Budget]) -> Result<String> {
                 "depth": comparison.depth,
                 "median_us": Comparison::median_us(&comparison.ours),
                 "linux_median_us": Comparison::median_us(&comparison.linux),
+                "per_s": Comparison::per_second(&comparison.ours),
+                "linux_per_s": Comparison::per_second(&comparison.linux),
                 "mb_per_s": Comparison::rate_mb(&comparison.ours),
                 "linux_mb_per_s": Comparison::rate_mb(&comparison.linux),
                 "ratio": comparison.ratio(),

@@ -31,8 +31,37 @@ pub(crate) struct Captured {
 pub(crate) struct Said {
     /// Microseconds from the crash until the record was durable, by the guest's clock.
     pub(crate) micros: u64,
-    /// Commands to the device that it took: reads, writes, erasures, flushes. `None` if that is not told.
-    pub(crate) commands: Option<u32>,
+    /// Commands to the device that it took. `None` if that is not told.
+    pub(crate) commands: Option<Commands>,
+}
+
+/// Commands to a device.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Commands {
+    pub(crate) reads: u32,
+    /// Writes, of zeroes too.
+    pub(crate) writes: u32,
+    pub(crate) flushes: u32,
+}
+
+impl Commands {
+    pub(crate) const fn all(self) -> u32 {
+        self.reads + self.writes + self.flushes
+    }
+
+    fn parse(words: &str) -> Self {
+        let mut commands = Self::default();
+        for (name, count) in words.split(' ').filter_map(|word| word.split_once('=')) {
+            let count = count.parse::<u32>().unwrap_or(0);
+            match name {
+                "reads" => commands.reads += count,
+                "writes" | "zeroes" => commands.writes += count,
+                "flushes" => commands.flushes += count,
+                _ => {}
+            }
+        }
+        commands
+    }
 }
 
 /// Copies of the programs, so that whoever builds meanwhile does not change what runs.
@@ -93,11 +122,7 @@ pub(crate) fn said(serial: &str) -> Vec<Said> {
     let after = |line: &str| -> Option<Said> {
         let (_, rest) = line.strip_prefix("crash: ")?.split_once(": durable after ")?;
         let (micros, rest) = rest.split_once(" us")?;
-        let counts = rest.strip_prefix(", ").map(|rest| {
-            let counts = rest.split(' ').filter_map(|word| word.split_once('='));
-            counts.filter(|(name, _)| *name != "resets").filter_map(|(_, count)| count.parse::<u32>().ok()).sum()
-        });
-        Some(Said { micros: micros.parse().ok()?, commands: counts })
+        Some(Said { micros: micros.parse().ok()?, commands: rest.strip_prefix(", ").map(Commands::parse) })
     };
     serial.lines().filter_map(after).collect()
 }
@@ -125,10 +150,12 @@ mod tests {
 
     #[test]
     fn what_the_guest_says_is_understood() {
-        let serial = "x\ncrash: vda: durable after 1234 us, reads=1 writes=2 zeroes=0 flushes=1 resets=7\n\
+        let serial = "x\ncrash: vda: durable after 1234 us, reads=1 writes=2 zeroes=3 flushes=1 resets=7\n\
             crash: nvme0n1: failed: it is dead, reads=1 writes=0 zeroes=0 flushes=0 resets=0\n\
             crash: vdb: durable after 99 us\n";
-        let expected = [Said { micros: 1234, commands: Some(4) }, Said { micros: 99, commands: None }];
+        let commands = Commands { reads: 1, writes: 5, flushes: 1 };
+        assert_eq!(commands.all(), 7);
+        let expected = [Said { micros: 1234, commands: Some(commands) }, Said { micros: 99, commands: None }];
         assert_eq!(said(serial), expected);
     }
 

@@ -39,7 +39,7 @@ enum Command {
 fn main() -> ExitCode {
     let done = match Command::parse() {
         Command::Run(options) => run::run(&options),
-        Command::Bench(options) => bench::bench(&options).map(|()| ExitCode::SUCCESS),
+        Command::Bench(options) => bench::bench(&options),
         Command::Matrix(options) => matrix::matrix(&options),
         Command::Torture(options) => torture::torture(&options),
         Command::Drill(options) => drill::drill(&options),

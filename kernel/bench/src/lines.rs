@@ -1,6 +1,6 @@
 //! The log: what a line costs, and how long it takes to be durable.
 
-use crate::stopwatch::Stopwatch;
+use crate::stopwatch::{Stopwatch, print_total};
 use core::fmt::{self, Write};
 use core::hint::black_box;
 use kernel::arch::clock;
@@ -58,7 +58,37 @@ pub(crate) fn measure(kernel: &mut Kernel) {
     }
     kernel.wait_for_room(0);
     stopwatch.print("consoles", "lines", LINE_LENGTH, 1);
+
+    sustain(kernel);
     debug_assert!(logger::ring().is_some());
+}
+
+/// Lines without end: how many go to the disks, and how many could be logged if these had not to be waited for. By turns, so
+/// that a machine that is slower for a while is slower for both.
+fn sustain(kernel: &mut Kernel) {
+    const PIECES: usize = 50;
+    /// Lines that the ring holds, so that logging them is no more than logging.
+    const PIECE: usize = 1000;
+    let mut produced_ns = 0;
+    for _ in 0..PIECES {
+        let from = clock::now_ns();
+        for number in 0..PIECE {
+            info!("line {number:07} of {PIECE} {FILLER}");
+        }
+        produced_ns += clock::now_ns() - from;
+        kernel.wait_for_room(0);
+    }
+    let from = clock::now_ns();
+    for number in 0..PIECES * PIECE {
+        if number % 100 == 0 {
+            kernel.wait_for_room(BACKLOG);
+        }
+        info!("line {number:07} of {PIECE} {FILLER}");
+    }
+    kernel.wait_for_room(0);
+    let sustained_ns = clock::now_ns() - from;
+    print_total("memory", "produced", LINE_LENGTH, PIECES * PIECE, produced_ns);
+    print_total("consoles", "sustained", LINE_LENGTH, PIECES * PIECE, sustained_ns);
 }
 
 /// What a line costs by itself: the same text into a buffer on the stack.

@@ -40,9 +40,17 @@ impl Stopwatch {
         let Some(times) = self.each_ns.get_mut(..self.operations) else { return };
         times.sort_unstable();
         let median_ns = times.get(times.len() / 2).copied().unwrap_or(0);
-        let operations = self.operations;
-        serial_log::say(format_args!(
-            "bench: {disk} {what} bytes={bytes} depth={depth} operations={operations} total_ns={total_ns} median_ns={median_ns}"
-        ));
+        say(disk, what, (bytes, depth), self.operations, (total_ns, median_ns.into()));
     }
+}
+
+/// Prints the figure of operations of which only the total is known.
+pub(crate) fn print_total(disk: &str, what: &str, bytes: usize, operations: usize, total_ns: u64) {
+    say(disk, what, (bytes, 1), operations, (total_ns, total_ns / operations.max(1) as u64));
+}
+
+fn say(disk: &str, what: &str, (bytes, depth): (usize, usize), operations: usize, (total_ns, median_ns): (u64, u64)) {
+    serial_log::say(format_args!(
+        "bench: {disk} {what} bytes={bytes} depth={depth} operations={operations} total_ns={total_ns} median_ns={median_ns}"
+    ));
 }

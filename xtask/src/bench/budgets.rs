@@ -11,23 +11,26 @@ use super::Comparison;
 /// One budget, and what was measured.
 pub(super) struct Budget {
     pub(super) what: String,
-    pub(super) measured: f64,
+    /// `None` if a figure that it needs is missing.
+    pub(super) measured: Option<f64>,
     pub(super) limit: f64,
     /// The least it may be, not the most.
     pub(super) is_least: bool,
 }
 
 impl Budget {
-    fn least(what: String, measured: f64, limit: f64) -> Self {
+    pub(super) fn least(what: String, measured: Option<f64>, limit: f64) -> Self {
         Self { what, measured, limit, is_least: true }
     }
 
-    fn most(what: String, measured: f64, limit: f64) -> Self {
+    pub(super) fn most(what: String, measured: Option<f64>, limit: f64) -> Self {
         Self { what, measured, limit, is_least: false }
     }
 
+    /// What was not measured is not kept.
     pub(super) fn is_kept(&self) -> bool {
-        if self.is_least { self.measured >= self.limit } else { self.measured <= self.limit }
+        self.measured
+            .is_some_and(|measured| if self.is_least { measured >= self.limit } else { measured <= self.limit })
     }
 }
 
@@ -40,6 +43,10 @@ const LINE_TO_LINUX: f64 = 0.45;
 const LINES_TO_LINUX: f64 = 0.2;
 /// A record in the ring, as a multiple of formatting its text.
 const LOG_TO_FORMAT: f64 = 3.0;
+/// Lines that go to the disk all the time, as a part of what their producer could log without one.
+const SUSTAINED: f64 = 0.9;
+/// Writes in flight.
+const DEPTHS: [u64; 2] = [4, 16];
 /// From the loader's first instruction to the first durable line, in ms of the guest's clock.
 const START_MS: f64 = 50.0;
 /// Of the kernel's program without symbols, in KiB.
@@ -57,28 +64,31 @@ pub(super) fn of_guests(comparisons: &[Comparison]) -> Vec<Budget> {
             })
         };
         let ours = |what| find(what, None).and_then(|one| Comparison::median_us(&one.ours));
+        let ratio = |over: Option<f64>, under: Option<f64>| over.zip(under).map(|(over, under)| over / under);
         for (bytes, least) in WRITES {
-            if let Some(ratio) = find("write", Some(bytes)).and_then(Comparison::ratio) {
-                budgets.push(Budget::least(format!("{disk}: writes of {bytes} B, times Linux"), ratio, least));
-            }
-        }
-        if let (Some(line), Some(flush)) = (ours("line-durable"), ours("write-flush")) {
-            let what = format!("{disk}: line to durable, by write and flush");
-            budgets.push(Budget::most(what, line / flush, LINE_TO_OWN));
+            let measured = find("write", Some(bytes)).and_then(Comparison::ratio);
+            budgets.push(Budget::least(format!("{disk}: writes of {bytes} B, times Linux"), measured, least));
         }
         let linux = find("write-flush", None).and_then(|one| Comparison::median_us(&one.linux));
-        if let (Some(line), Some(flush)) = (ours("line-durable"), linux) {
-            let what = format!("{disk}: line to durable, by Linux's write and fdatasync");
-            budgets.push(Budget::most(what, line / flush, LINE_TO_LINUX));
+        let lines = find("lines", None).and_then(Comparison::ratio).map(|ratio| 1.0 / ratio);
+        for (what, measured, most) in [
+            ("line to durable, by write and flush", ratio(ours("line-durable"), ours("write-flush")), LINE_TO_OWN),
+            ("line to durable, by Linux's write and fdatasync", ratio(ours("line-durable"), linux), LINE_TO_LINUX),
+            ("lines to durable, by Linux's", lines, LINES_TO_LINUX),
+            ("log call, by formatting alone", ratio(ours("log"), ours("format")), LOG_TO_FORMAT),
+            ("start to first durable line, ms", ours("start").map(|micros| micros / 1e3), START_MS),
+        ] {
+            budgets.push(Budget::most(format!("{disk}: {what}"), measured, most));
         }
-        if let Some(ratio) = find("lines", None).and_then(Comparison::ratio) {
-            budgets.push(Budget::most(format!("{disk}: lines to durable, by Linux's"), 1.0 / ratio, LINES_TO_LINUX));
-        }
-        if let (Some(log), Some(format)) = (ours("log"), ours("format")) {
-            budgets.push(Budget::most(format!("{disk}: log call, by formatting alone"), log / format, LOG_TO_FORMAT));
-        }
-        if let Some(start) = ours("start") {
-            budgets.push(Budget::most(format!("{disk}: start to first durable line, ms"), start / 1e3, START_MS));
+        let rate = |what, bytes| find(what, bytes).and_then(|one| Comparison::rate_mb(&one.ours));
+        let sustained = ratio(rate("sustained", None), rate("produced", None));
+        budgets.push(Budget::least(format!("{disk}: lines to disk, by lines to the ring alone"), sustained, SUSTAINED));
+        for depth in DEPTHS {
+            let deep = comparisons
+                .iter()
+                .find(|one| (one.disk, one.what.as_str(), one.bytes, one.depth) == (disk, "write", 4096, depth));
+            let measured = ratio(deep.and_then(|one| Comparison::rate_mb(&one.ours)), rate("write", Some(4096)));
+            budgets.push(Budget::least(format!("{disk}: writes of 4096 B, {depth} at a time, by one"), measured, 1.0));
         }
     }
     budgets
@@ -94,15 +104,20 @@ pub(super) fn of_program(kernel: &Path, folder: &Path) -> Result<Budget> {
     ensure!(status.success(), "strip ended with {status}");
     let len = fs::metadata(&stripped)?.len();
     fs::remove_file(&stripped)?;
-    Ok(Budget::most("diagnostic kernel, stripped, KiB".to_owned(), len as f64 / 1024.0, PROGRAM_KIB))
+    Ok(Budget::most("diagnostic kernel, stripped, KiB".to_owned(), Some(len as f64 / 1024.0), PROGRAM_KIB))
 }
 
 /// Prints them, each with whether it is kept.
 pub(super) fn print(budgets: &[Budget]) {
-    println!("{:56} {:>9} {:>11}", "budget", "measured", "allowed");
+    println!("{:64} {:>9} {:>12}", "budget", "measured", "allowed");
     for budget in budgets {
         let sign = if budget.is_least { ">=" } else { "<=" };
-        let word = if budget.is_kept() { "kept" } else { "not kept" };
-        println!("{:56} {:>9.2} {sign:>4} {:>6.2}  {word}", budget.what, budget.measured, budget.limit);
+        let word = match budget.measured {
+            None => "not measured",
+            Some(_) if budget.is_kept() => "kept",
+            Some(_) => "not kept",
+        };
+        let measured = budget.measured.map_or_else(|| "-".to_owned(), |measured| format!("{measured:.2}"));
+        println!("{:64} {measured:>9} {sign:>4} {:>7.2}  {word}", budget.what, budget.limit);
     }
 }

@@ -29,7 +29,9 @@ impl Summary {
             consoles: runs.iter().map(|run| run.consoles).sum(),
             captured: runs.iter().map(|run| run.captured).sum(),
             micros: spread(said().map(|said| said.micros).collect()),
-            commands: spread(said().filter_map(|said| said.commands.map(u64::from)).collect()),
+            commands: spread(
+                said().filter_map(|said| said.commands.map(|commands| u64::from(commands.all()))).collect(),
+            ),
         })
     }
 
@@ -102,8 +104,13 @@ pub(super) fn to_json(runs: &[Run]) -> Result<String> {
     let cells: Vec<Value> = runs
         .iter()
         .map(|run| {
-            let said: Vec<Value> =
-                run.said.iter().map(|said| json!({ "micros": said.micros, "commands": said.commands })).collect();
+            let said = run.said.iter().map(|said| {
+                let commands = said.commands.map(|commands| {
+                    json!({ "reads": commands.reads, "writes": commands.writes, "flushes": commands.flushes })
+                });
+                json!({ "micros": said.micros, "commands": commands })
+            });
+            let said: Vec<Value> = said.collect();
             json!({
                 "cell": run.cell.to_string(),
                 "consoles": run.consoles,
