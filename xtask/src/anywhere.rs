@@ -58,6 +58,10 @@ pub(crate) struct AnywhereOptions {
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
 
+    /// More words for the kernel's command line.
+    #[arg(long, value_name = "WORDS", default_value = "", allow_hyphen_values = true)]
+    append: String,
+
     /// Build with optimisations.
     #[arg(long)]
     release: bool,
@@ -87,7 +91,7 @@ pub(crate) fn anywhere(options: &AnywhereOptions) -> Result<ExitCode> {
         Some(place) => vec![place; options.count.clamp(1, 20)],
         None => draw(options.seed, options.count),
     };
-    let runs = run_all(&programs, &places, options.jobs);
+    let runs = run_all(&programs, &places, options);
     print!("{}", describe(&runs, &symbols));
     if let Some(path) = &options.json {
         let list: Vec<_> = runs
@@ -103,13 +107,13 @@ pub(crate) fn anywhere(options: &AnywhereOptions) -> Result<ExitCode> {
     Ok(if runs.iter().all(|run| run.problem.is_none()) { ExitCode::SUCCESS } else { ExitCode::from(20) })
 }
 
-fn run_all(programs: &Programs, places: &[Place], jobs: u8) -> Vec<Run> {
+fn run_all(programs: &Programs, places: &[Place], options: &AnywhereOptions) -> Vec<Run> {
     let (next, runs) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
     thread::scope(|scope| {
-        for _ in 0..jobs {
+        for _ in 0..options.jobs {
             scope.spawn(|| {
                 while let Some(&place) = places.get(next.fetch_add(1, Ordering::Relaxed)) {
-                    let run = try_run(programs, place).unwrap_or_else(|error| Run {
+                    let run = try_run(programs, place, &options.append).unwrap_or_else(|error| Run {
                         place,
                         at: None,
                         problem: Some(format!("{error:#}")),
@@ -128,7 +132,7 @@ fn run_all(programs: &Programs, places: &[Place], jobs: u8) -> Vec<Run> {
     runs.into_inner().unwrap_or_default()
 }
 
-fn try_run(programs: &Programs, place: Place) -> Result<Run> {
+fn try_run(programs: &Programs, place: Place, append: &str) -> Result<Run> {
     let directory = TemporaryDirectory::new()?;
     let word = capture::random_word();
     let mut guest = Guest::new(programs);
@@ -139,7 +143,7 @@ fn try_run(programs: &Programs, place: Place) -> Result<Run> {
             disk
         })
         .to_vec();
-    guest.command_line = place.command_line(&word);
+    guest.command_line = format!("{} {append}", place.command_line(&word)).trim_end().to_owned();
     guest.time_limit = Some(TIME_LIMIT);
     let disks = guest.disks.clone();
     let report = guest.start()?.wait()?;

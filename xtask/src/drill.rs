@@ -108,13 +108,11 @@ fn drill_one(options: &DrillOptions, programs: &Programs, setup: &str) -> Result
     if second.outcome == Outcome::TimedOut {
         return Ok(Verdict::TimedOut);
     }
-    let kept = capture_all(&disks, &word)?.iter().filter(|found| found.marks == 1).count();
+    let is_kept = |(before, after): (&Captured, &Captured)| after.marks == 1 && after.last_id == before.id;
+    let kept = crashed.iter().zip(&capture_all(&disks, &word)?).filter(|pair| is_kept(*pair)).count();
     if second.outcome != Outcome::Finished || kept != crashed.len() {
-        return Ok(Verdict::Fails(format!(
-            "after the next boot {kept} of {} logs are whole; {}",
-            crashed.len(),
-            second.outcome
-        )));
+        let of = crashed.len();
+        return Ok(Verdict::Fails(format!("after the next boot {kept} of {of} logs are whole; {}", second.outcome)));
     }
     let micros = capture::spread(capture::said(&first.serial_text()).iter().map(|said| said.micros).collect());
     let time = micros.map_or(String::new(), |[.., most]| format!(" within {most} us"));

@@ -44,6 +44,10 @@ pub(crate) struct MatrixOptions {
     #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u8).range(1..=64))]
     jobs: u8,
 
+    /// More words for the kernel's command line.
+    #[arg(long, value_name = "WORDS", default_value = "", allow_hyphen_values = true)]
+    append: String,
+
     /// Build with optimisations.
     #[arg(long)]
     release: bool,
@@ -76,7 +80,7 @@ pub(crate) fn matrix(options: &MatrixOptions) -> Result<ExitCode> {
     ensure!(!cells.is_empty(), "no cell has a name with {:?}", options.only.join("\" and \""));
     let cells = cells.repeat(options.runs.max(1) as usize);
     println!("{} guests, {} at a time", cells.len(), options.jobs);
-    let runs = run_all(&programs, &cells, options.jobs);
+    let runs = run_all(&programs, &cells, options);
     print!("{}", table::tables(&runs));
     if let Some(path) = &options.json {
         fs::write(path, table::to_json(&runs)?).with_context(|| format!("cannot write {}", path.display()))?;
@@ -84,13 +88,13 @@ pub(crate) fn matrix(options: &MatrixOptions) -> Result<ExitCode> {
     Ok(if runs.iter().all(Run::is_captured) { ExitCode::SUCCESS } else { ExitCode::from(20) })
 }
 
-fn run_all(programs: &Programs, cells: &[Cell], jobs: u8) -> Vec<Run> {
+fn run_all(programs: &Programs, cells: &[Cell], options: &MatrixOptions) -> Vec<Run> {
     let (next, runs) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
     thread::scope(|scope| {
-        for _ in 0..jobs {
+        for _ in 0..options.jobs {
             scope.spawn(|| {
                 while let Some(&cell) = cells.get(next.fetch_add(1, Ordering::Relaxed)) {
-                    let run = run(programs, cell);
+                    let run = run(programs, cell, &options.append);
                     if let Some(problem) = &run.problem {
                         println!("{cell}: {problem}");
                     }
@@ -105,9 +109,9 @@ fn run_all(programs: &Programs, cells: &[Cell], jobs: u8) -> Vec<Run> {
     runs.into_inner().unwrap_or_default()
 }
 
-fn run(programs: &Programs, cell: Cell) -> Run {
+fn run(programs: &Programs, cell: Cell, append: &str) -> Run {
     let consoles = cell.setup.disks().len();
-    let result = try_run(programs, cell);
+    let result = try_run(programs, cell, append);
     result.unwrap_or_else(|error| Run {
         cell,
         consoles,
@@ -117,7 +121,7 @@ fn run(programs: &Programs, cell: Cell) -> Run {
     })
 }
 
-fn try_run(programs: &Programs, cell: Cell) -> Result<Run> {
+fn try_run(programs: &Programs, cell: Cell, append: &str) -> Result<Run> {
     let directory = TemporaryDirectory::new()?;
     let word = capture::random_word();
     let mut guest = Guest::new(programs);
@@ -126,7 +130,7 @@ fn try_run(programs: &Programs, cell: Cell) -> Result<Run> {
         disk.path = Some(directory.file(&format!("disk{number}")));
     }
     guest.machine = Machine::for_disks(&guest.disks)?;
-    guest.command_line = cell.command_line(&word);
+    guest.command_line = format!("{} {append}", cell.command_line(&word)).trim_end().to_owned();
     guest.time_limit = Some(TIME_LIMIT);
     guest.restarts = cell.is_saved_by_next_boot();
     let disks = guest.disks.clone();

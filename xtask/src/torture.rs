@@ -43,6 +43,10 @@ pub(crate) struct TortureOptions {
     #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u8).range(1..=64))]
     jobs: u8,
 
+    /// More words for the kernel's command line.
+    #[arg(long, value_name = "WORDS", default_value = "", allow_hyphen_values = true)]
+    append: String,
+
     /// Build with optimisations.
     #[arg(long)]
     release: bool,
@@ -76,7 +80,7 @@ fn play_all(programs: &Programs, options: &TortureOptions, numbers: &[usize]) ->
         for _ in 0..options.jobs {
             scope.spawn(|| {
                 while let Some(&number) = numbers.get(next.fetch_add(1, Ordering::Relaxed)) {
-                    let played = play(programs, options.seed, number);
+                    let played = play(programs, options, number);
                     // Only a panic of another thread could poison it, and that ends everything.
                     if let Ok(mut all) = all.lock() {
                         all.push(played);
@@ -88,9 +92,9 @@ fn play_all(programs: &Programs, options: &TortureOptions, numbers: &[usize]) ->
     all.into_inner().unwrap_or_default()
 }
 
-fn play(programs: &Programs, seed: u64, number: usize) -> Played {
-    let scenario = Scenario::draw(seed, number);
-    let result = match Trial::new(programs, &scenario, seed ^ number as u64) {
+fn play(programs: &Programs, options: &TortureOptions, number: usize) -> Played {
+    let scenario = Scenario::draw(options.seed, number);
+    let result = match Trial::new(programs, &scenario, options.seed ^ number as u64, &options.append) {
         Ok(mut trial) => {
             if let Err(error) = trial.play() {
                 trial.result.problems.push(format!("{error:#}"));

@@ -1,10 +1,8 @@
 //! Crashes in bad company: locks held, memory overwritten, a disk that hangs.
 
-use std::env;
-use std::process::Command;
 use std::time::{Duration, Instant};
 
-use qemu::{Kind, Outcome, Running, workspace};
+use qemu::{Kind, Outcome, Running};
 use tests::oracle::{Oracle, crash_record, line};
 use tests::recipe::{TILE, make_console, noise};
 use tests::{Scene, bcon_lines, gpt, random_word, run};
@@ -134,32 +132,4 @@ fn after_a_triple_fault_the_next_boot_saves_the_last_words() {
         // Its reset was not by a second crash.
         assert_eq!(crash_record(&lines).unwrap(), None);
     }
-}
-
-/// The long campaigns are commands. A few of their guests are run with all other tests.
-fn campaign(_: &Scene, words: &[&str]) -> String {
-    let mut command = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    command.args(["run", "--quiet", "--package", "xtask", "--"]).args(words).current_dir(workspace());
-    let output = command.output().unwrap();
-    let text = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
-    assert_eq!(output.status.code(), Some(0), "{words:?}: {text}");
-    text
-}
-
-#[test]
-fn a_crash_at_any_instruction_is_captured() {
-    campaign(&Scene::new(), &["anywhere", "--count", "21", "--jobs", "1"]);
-}
-
-#[test]
-fn a_panic_is_captured_on_all_disks_at_all_moments() {
-    campaign(&Scene::new(), &["matrix", "--only", "assert/", "--jobs", "1"]);
-}
-
-#[test]
-fn a_drill_says_that_a_setup_captures() {
-    let scene = Scene::with_consoles(&[Kind::Virtio, Kind::Nvme]);
-    let setup = format!("virtio:{}+nvme:{}", scene.image_path(0).display(), scene.image_path(1).display());
-    let text = campaign(&scene, &["drill", &setup]);
-    assert!(text.contains(": captures: the record was whole on 2 of 2 consoles"), "{text}");
 }

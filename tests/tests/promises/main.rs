@@ -4,6 +4,7 @@
 #![forbid(unsafe_code)]
 
 mod block_sizes;
+mod campaigns;
 mod crash_records;
 mod damaged_images;
 mod decoys;

@@ -22,6 +22,8 @@ const CUTS: usize = 12;
 pub(super) struct Trial<'a> {
     programs: &'a Programs,
     scenario: &'a Scenario,
+    /// More words for kernels.
+    append: &'a str,
     directory: TemporaryDirectory,
     disks: Vec<Disk>,
     random: Random,
@@ -48,14 +50,14 @@ struct Acknowledged {
 }
 
 impl<'a> Trial<'a> {
-    pub(super) fn new(programs: &'a Programs, scenario: &'a Scenario, seed: u64) -> Result<Self> {
+    pub(super) fn new(programs: &'a Programs, scenario: &'a Scenario, seed: u64, append: &'a str) -> Result<Self> {
         let directory = TemporaryDirectory::new()?;
         let mut disks = scenario.disks.clone();
         for (number, disk) in disks.iter_mut().enumerate() {
             disk.path = Some(directory.file(&format!("disk{number}")));
         }
         let (random, result) = (Random::new(seed), TrialResult::default());
-        Ok(Self { programs, scenario, directory, disks, random, has_holes: false, result })
+        Ok(Self { programs, scenario, append, directory, disks, random, has_holes: false, result })
     }
 
     /// Plays it.
@@ -101,7 +103,7 @@ impl<'a> Trial<'a> {
         let mut guest = Guest::new(self.programs);
         guest.machine = Machine::for_disks(disks)?;
         guest.disks = disks.to_vec();
-        guest.command_line = words.to_owned();
+        guest.command_line = format!("{words} {}", self.append).trim_end().to_owned();
         guest.time_limit = Some(TIME_LIMIT);
         self.result.guests += 1;
         Ok(guest)
@@ -394,7 +396,7 @@ mod tests {
         let scenario = (0..).map(|number| Scenario::draw(3, number));
         let mut scenario = scenario.into_iter().find(|scenario| matches!(scenario.trouble, Trouble::Kill(_))).unwrap();
         (scenario.boots_before, scenario.trouble) = (0, Trouble::Kill(3000));
-        let mut trial = Trial::new(&programs, &scenario, 1).unwrap();
+        let mut trial = Trial::new(&programs, &scenario, 1, "").unwrap();
         trial.play().unwrap();
         assert_eq!(trial.result.problems, [""; 0]);
 
