@@ -1,4 +1,4 @@
-//! `cargo xtask torture`: power cuts, resets, interrupts, crashes and failing disks, drawn by lot.
+//! `cargo xtask torture`: power cuts, resets, crashes and failing disks, by lot.
 //!
 //! Each trial draws disks of all sorts, what they hold, and what goes wrong. What counts is on the disks afterwards: everything
 //! that was acknowledged or shown, each line once and in order, losses said, crash records whole; and the next boot must take the disks

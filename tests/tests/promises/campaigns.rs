@@ -1,4 +1,4 @@
-//! The long campaigns are commands: some of their guests are run here, and they must notice what is lost.
+//! The long campaigns are commands: each is run a little, and must see losses.
 
 use std::env;
 use std::process::Command;
