@@ -59,12 +59,16 @@ pub struct CommandLine<'a> {
     pub app: App,
     /// `crash=KIND[:MS]`, `crash=panic-in-driver:POINT[:MS]`
     pub crash: Option<PlannedCrash<'a>>,
+    /// `crash=help`: logs all kinds of crashes, and what each does.
+    pub crash_help: bool,
     /// `crash.at=POINT[:N]`: the planned crash happens at the Nth passage of this step of a driver or of the console; with
     /// `instruction` after N instructions of the program, with `start.instruction` after N since all devices have
     /// been found, with `tick` in the next timer tick.
     pub crash_at: Option<(&'a str, u64)>,
     /// `crash.again=POINT[:N]`: the crash path panics at the Nth passage of this step.
     pub crash_again: Option<(&'a str, u64)>,
+    /// `crash.levels=N`: so many levels of the crash path panic as well: the first, that of the crash in the first, and so on.
+    pub crash_levels: u64,
     /// `crash.corrupt=on|off`: just before the planned crash, overwrites what the crash path knows of each console.
     pub crash_corrupt: bool,
     /// `crash.stack=on|off`: whether raw bytes of the stack may stand in a crash record.
@@ -106,8 +110,10 @@ impl Default for CommandLine<'_> {
         Self {
             app: App::default(),
             crash: None,
+            crash_help: false,
             crash_at: None,
             crash_again: None,
+            crash_levels: 0,
             crash_corrupt: false,
             crash_stack: true,
             crash_with: Conditions::default(),
@@ -169,9 +175,11 @@ impl<'a> CommandLine<'a> {
         let (name, value) = word.split_once('=')?;
         match name {
             "app" => self.app = app(value)?,
+            "crash" if value == "help" => self.crash_help = true,
             "crash" => self.crash = Some(planned_crash(value)?),
             "crash.at" => self.crash_at = Some(counted_point(value)?),
             "crash.again" => self.crash_again = Some(counted_point(value)?),
+            "crash.levels" => self.crash_levels = value.parse().ok()?,
             "crash.corrupt" => self.crash_corrupt = switch(value)?,
             "crash.stack" => self.crash_stack = switch(value)?,
             "crash.with" => self.crash_with = Conditions::parse(value)?,
@@ -266,7 +274,7 @@ mod tests {
     #[test]
     fn every_word_is_understood() {
         let line = CommandLine::parse(
-            "app=lines:20000:120 crash=page-fault:250 crash.at=nvme.submit:3 crash.again=x crash.corrupt=on crash.with=sse crash.stack=off mark=x1 loglevel=trace \
+            "app=lines:20000:120 crash=page-fault:250 crash.at=nvme.submit:3 crash.again=x crash.levels=2 crash.corrupt=on crash.with=sse crash.stack=off mark=x1 loglevel=trace \
              panic=halt pad_ms=50 ack=serial serial=off nmi=report hang_ms=0 watchdog=off bcon.uuid=c0ffee12 \
              bcon.extents=vda:2048+4096 disk_patience_ms=300",
         );
@@ -274,6 +282,7 @@ mod tests {
         assert_eq!(line.app, App::Lines { count: 20_000, length: 120 });
         assert_eq!(line.crash, crash(Kind::PageFault, "", 250));
         assert_eq!((line.crash_at, line.crash_again), (Some(("nvme.submit", 3)), Some(("x", 1))));
+        assert_eq!(line.crash_levels, 2);
         assert_eq!((line.crash_corrupt, line.crash_stack, line.mark), (true, false, Some("x1")));
         assert_eq!(line.crash_with, Conditions::parse("sse").unwrap());
         assert_eq!((line.log_level, line.action, line.pad_ms), (LevelFilter::Trace, Action::Halt, 50));
@@ -297,6 +306,12 @@ mod tests {
         }
         let many = "w ".repeat(100);
         assert_eq!(CommandLine::parse(&many).unknown().len(), MAX_UNKNOWN);
+    }
+
+    #[test]
+    fn help_is_no_crash() {
+        let line = CommandLine::parse("crash=help");
+        assert_eq!((line.crash_help, line.crash, line.unknown().len()), (true, None, 0));
     }
 
     #[test]

@@ -239,6 +239,9 @@ impl Consoles {
             match starting.poll() {
                 Progress::Going(starting) => self.starting.push(starting),
                 Progress::Over(ready, early) => {
+                    if let Some(early) = early {
+                        early.begin_search(clock::now_ns());
+                    }
                     for ready in ready {
                         self.take_up(ready, ring);
                     }
@@ -326,8 +329,12 @@ impl Consoles {
 impl Running {
     fn pump(&mut self, ring: &Ring<'_>) {
         let mut answers = self.consoles.iter().all(|console| console.in_flight() == 0);
+        self.station.note_pumping();
         while let Some(completion) = self.disk.poll() {
             answers = true;
+            if completion.result.is_err() {
+                self.station.note_error();
+            }
             let owner = usize::from(console::owner(completion.tag));
             if let Some(console) = self.consoles.get_mut(owner) {
                 // It is this console's: its index is its place in the list.
@@ -362,6 +369,7 @@ impl Running {
                 }
             }
         }
+        self.station.note_pumped(self.consoles.iter().map(|console| console.in_flight()).sum());
     }
 
     /// The disk is ready, perhaps again after it had been dead: then its consoles get their buffers back, and go on.

@@ -21,13 +21,43 @@ const LAST_RECORDS: u64 = 64;
 /// Most records that are written again: they must not push themselves out of the ring.
 const MOST_RECOVERED: u64 = 3000;
 
+/// Why a boot crashed, as it said itself; what does not fit is cut off.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Why {
+    bytes: [u8; Self::MAX],
+    len: usize,
+}
+
+impl Why {
+    const MAX: usize = 240;
+
+    fn new(text: &str) -> Self {
+        let len = text.floor_char_boundary(Self::MAX);
+        let mut why = Self { bytes: [0; Self::MAX], len };
+        why.bytes.iter_mut().zip(text.as_bytes().iter().take(len)).for_each(|(to, from)| *to = *from);
+        why
+    }
+
+    /// The text.
+    pub fn as_str(&self) -> &str {
+        self.bytes.get(..self.len).and_then(|bytes| core::str::from_utf8(bytes).ok()).unwrap_or_default()
+    }
+}
+
+impl fmt::Debug for Why {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(self.as_str(), f)
+    }
+}
+
 /// How a boot ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(clippy::large_enum_variant, reason = "there is one of it")]
 pub enum Ended {
     /// Its program finished.
     Finished,
-    /// It crashed, and said so.
-    Crashed,
+    /// It crashed, and said why.
+    Crashed(Why),
     /// Neither: a reset came in between.
     Reset,
 }
@@ -80,8 +110,8 @@ impl Previous {
                 Next::Record(record) if record.target == TARGET => {
                     if record.text == FINISHED {
                         self.ended = Ended::Finished;
-                    } else if record.text.starts_with(CRASHED) {
-                        self.ended = Ended::Crashed;
+                    } else if let Some(why) = record.text.strip_prefix(CRASHED) {
+                        self.ended = Ended::Crashed(Why::new(why));
                     } else if record.text.starts_with(ON_PURPOSE) {
                         self.on_purpose = true;
                     }
@@ -105,11 +135,11 @@ impl fmt::Display for Previous {
 
 impl fmt::Display for Ended {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Finished => "finished",
-            Self::Crashed => "crashed",
-            Self::Reset => "was reset or cut short",
-        })
+        match self {
+            Self::Finished => f.write_str("finished"),
+            Self::Crashed(why) => write!(f, "crashed: {}", why.as_str()),
+            Self::Reset => f.write_str("was reset or cut short"),
+        }
     }
 }
 
@@ -176,7 +206,13 @@ mod tests {
     #[test]
     fn a_crash_is_told_from_others_and_only_by_the_kernel_itself() {
         let ended = |lines: &[(&str, &str)]| boot_after(lines, 0).0;
-        assert_eq!(ended(&[(TARGET, "crashed: panic: x")]).ended, Ended::Crashed);
+        let crashed = ended(&[(TARGET, "crashed: panic: x")]).ended;
+        assert_eq!(
+            (crashed, crashed.to_string().as_str()),
+            (Ended::Crashed(Why::new("panic: x")), "crashed: panic: x")
+        );
+        let long = "ä".repeat(500);
+        assert_eq!(Why::new(&long).as_str(), &long[..Why::MAX]);
         assert_eq!(ended(&[("app", "crashed: panic: x")]).ended, Ended::Reset);
         assert!(ended(&[(TARGET, "crash on purpose: panic"), (TARGET, "crashed: panic: x")]).on_purpose);
     }

@@ -24,10 +24,11 @@ const PIECE: usize = 64 << 10;
 static BUFFER: Mutex<Option<DmaBuffer>> = Mutex::new(None);
 
 /// How a disk is read while it is searched: one type for all that do so, so that there is one search in the program.
-pub(crate) type Reader<'a> = Blocking<'a, Disk, &'a mut dyn FnMut(), fn(Completion<DmaBuffer>)>;
+pub(crate) type Reader<'a> = Blocking<'a, Disk, &'a mut dyn FnMut() -> bool, fn(Completion<DmaBuffer>)>;
 
-/// Reads a disk through `buffer`. Nothing else may be in flight on it. `idle` is called while the disk is waited for.
-pub(crate) fn reader<'a>(disk: &'a mut Disk, buffer: DmaBuffer, idle: &'a mut dyn FnMut()) -> Reader<'a> {
+/// Reads a disk through `buffer`. Nothing else may be in flight on it. `idle` is called while the disk is waited for; when it returns
+/// `false`, the disk is given up.
+pub(crate) fn reader<'a>(disk: &'a mut Disk, buffer: DmaBuffer, idle: &'a mut dyn FnMut() -> bool) -> Reader<'a> {
     Blocking::new(disk, buffer, idle, drop)
 }
 
@@ -44,7 +45,11 @@ pub(crate) fn find_consoles(
         warn!("{name}: not enough memory to look for consoles");
         return Vec::new();
     };
-    let mut reader = reader(disk, buffer, idle);
+    let mut go_on = || {
+        idle();
+        true
+    };
+    let mut reader = reader(disk, buffer, &mut go_on);
     let mut places = Box::new(Places::new());
     let mut scratch = vec![0; PIECE];
     survey::look_at(name, &mut reader, &mut scratch, &mut places);

@@ -1,8 +1,9 @@
 //! From the boot loader's hand-over to a machine that logs.
 
 use crate::arch::exit::{Action, Ending};
-use crate::arch::{acpi, clock, cpu, descriptors, exit, rtc, stacks};
+use crate::arch::{acpi, clock, cpu, descriptors, exit, machine_check, rtc, stacks};
 use crate::command_line::CommandLine;
+use crate::crash::kinds::Kind;
 use crate::memory::{self, FirmwareMemory, ring_area};
 use crate::previous::{Ended, Previous};
 use crate::{Kernel, crash, devices, image, loader_log, logger, screen, serial_log, survey, tick};
@@ -39,6 +40,7 @@ impl Start {
         let Ramdisk { command_line, loader_log, words: loader_words } = ramdisk(boot_info);
         let words = CommandLine::parse(command_line);
         crash::configure(&words);
+        let machine_check = machine_check::enable();
 
         let memory = match memory::init(boot_info, &stacks::guards()) {
             Ok(report) => report,
@@ -48,6 +50,14 @@ impl Start {
         let (identity, previous) = start_log(&words, loader_log, boot_info);
         report(&words, &memory, clock_source, &identity);
         report_previous(previous.as_ref());
+        if machine_check.has_failures() {
+            warn!("machine check before this boot: {machine_check}");
+        }
+        if words.crash_help {
+            for kind in Kind::ALL {
+                info!("crash={}: {}", kind.name(), kind.description().trim());
+            }
+        }
         let (config, firmware) = find_firmware(boot_info, loader_log::smbios(loader_words));
         if !tick::start(words.hang_ms, words.watchdog) {
             warn!("no timer for the tick: the log is written out only when the program yields");
@@ -129,8 +139,8 @@ fn find_firmware(boot_info: &'static BootInfo, smbios: Option<u64>) -> (devices:
     let tables = root.and_then(|root| acpi::Tables::find(&MEMORY, root));
     match &tables {
         Some(tables) => {
-            if let Some((control, value)) = tables.power_off() {
-                acpi::set_power_off_register(control, value);
+            if let Some(power_off) = tables.power_off() {
+                acpi::set_power_off(power_off);
             }
         }
         None => info!("no ACPI tables"),

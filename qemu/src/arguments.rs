@@ -31,7 +31,9 @@ pub(crate) fn arguments(guest: &Guest, files: &Files<'_>) -> Result<Vec<OsString
     list.add(["-serial", "chardev:serial"]);
     list.socket("control", files.control)?;
     list.add(["-mon", "chardev=control,mode=control"]);
-    list.add(["-device", "isa-debug-exit,iobase=0xf4,iosize=4"]);
+    if guest.exit_device {
+        list.add(["-device", "isa-debug-exit,iobase=0xf4,iosize=4"]);
+    }
     // Rests until the guest starts it.
     list.add(["-device", "ib700", "-action", "watchdog=inject-nmi"]);
     match &guest.image {

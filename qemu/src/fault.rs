@@ -4,12 +4,13 @@
 //!   FAULT = KIND ["-once"] ["@" SECTOR]
 //!         | "nth-write:" N
 //!         | "hang"
+//!         | "hang-flush"
 //!   KIND  = "eio-read" | "eio-write" | "eio-flush" | "enospc"
 //! ```
 //!
 //! `eio-…` fails these requests with EIO, `enospc` fails writes with ENOSPC: always, or `-once`; all of them, or
 //! those that touch a sector (512 bytes each, whatever the disk's block size). `nth-write:N` lets N - 1 writes
-//! pass, and fails each from the N-th on with EIO. `hang` holds the first write back for ever.
+//! pass, and fails each from the N-th on with EIO. `hang` holds the first write back for ever, `hang-flush` the first flush.
 
 use std::fmt;
 use std::str::FromStr;
@@ -33,6 +34,8 @@ pub enum Fault {
     NthWrite(u32),
     /// The first write never completes.
     Hang,
+    /// The first flush never completes.
+    HangFlush,
 }
 
 /// The requests that a [`Fault::Fail`] hits, and with which error.
@@ -80,6 +83,9 @@ impl FromStr for Fault {
         if text == "hang" {
             return Ok(Self::Hang);
         }
+        if text == "hang-flush" {
+            return Ok(Self::HangFlush);
+        }
         if let Some(number) = text.strip_prefix("nth-write:") {
             let number = number.parse().with_context(|| format!("fault {text:?}: {number:?} is not a number"))?;
             if !(1..=LARGEST_NTH).contains(&number) {
@@ -104,7 +110,7 @@ impl FromStr for Fault {
             Some((_, requests)) => Ok(Self::Fail { requests: *requests, once, sector }),
             None => bail!(
                 "fault {text:?} is unknown: known are eio-read, eio-write, eio-flush and enospc (each with -once \
-                 and @SECTOR), nth-write:N and hang"
+                 and @SECTOR), nth-write:N, hang and hang-flush"
             ),
         }
     }
@@ -114,6 +120,7 @@ impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Hang => f.write_str("hang"),
+            Self::HangFlush => f.write_str("hang-flush"),
             Self::NthWrite(number) => write!(f, "nth-write:{number}"),
             Self::Fail { requests, once, sector } => {
                 let word = WORDS.iter().find(|(_, known)| known == requests).map_or("", |(word, _)| word);
@@ -140,7 +147,7 @@ pub(crate) fn blkdebug_rules(faults: &[Fault]) -> Result<(Vec<Value>, Vec<Value>
     }
     for fault in faults {
         match *fault {
-            Fault::Hang => {}
+            Fault::Hang | Fault::HangFlush => {}
             Fault::Fail { requests, once, sector } => {
                 let (types, errno) = requests.rule();
                 for request_type in types {
@@ -184,6 +191,7 @@ mod tests {
             "nth-write:1",
             "nth-write:1000",
             "hang",
+            "hang-flush",
         ] {
             assert_eq!(text.parse::<Fault>().unwrap().to_string(), text);
         }

@@ -99,6 +99,8 @@ pub struct Guest {
     pub time_limit: Option<Duration>,
     /// Whether the machine starts anew when it is reset. Otherwise a reset ends QEMU.
     pub restarts: bool,
+    /// Whether there is a device by which the guest ends QEMU with an exit status. Other machines have none.
+    pub exit_device: bool,
     /// Whether the guest waits for a debugger on QEMU's usual port (`-s -S`).
     pub debug: bool,
     /// More arguments for QEMU.
@@ -129,6 +131,7 @@ impl Guest {
             disks: Vec::new(),
             time_limit: Some(Duration::from_secs(60)),
             restarts: false,
+            exit_device: true,
             debug: false,
             arguments: Vec::new(),
             echo: None,

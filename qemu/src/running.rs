@@ -62,8 +62,11 @@ impl Running {
             ovmf: ovmf.as_ref().map(|(code, variables)| (code.as_path(), variables.as_path())),
         };
         let (serial, control) = (listen(paths.serial)?, listen(paths.control)?);
-        let hangs = guest.disks.iter().map(|disk| disk.faults.contains(&Fault::Hang));
-        let hangs: Vec<usize> = hangs.enumerate().filter_map(|(number, hangs)| hangs.then_some(number)).collect();
+        let hanging = |fault: Fault| {
+            let disks = guest.disks.iter().enumerate();
+            disks.filter(move |(_, disk)| disk.faults.contains(&fault)).map(|(number, _)| number).collect::<Vec<_>>()
+        };
+        let (hanging_writes, hanging_flushes) = (hanging(Fault::Hang), hanging(Fault::HangFlush));
         let words = arguments(&guest, &paths)?;
         let command = shell_line(&program, &words);
 
@@ -102,8 +105,11 @@ impl Running {
             deadline: guest.time_limit.map(|limit| started + limit),
             _directory: directory,
         };
-        for number in &hangs {
-            running.hold_next_write(*number)?;
+        for number in hanging_writes {
+            running.hold_next_write(number)?;
+        }
+        for number in hanging_flushes {
+            running.hold_next_flush(number)?;
         }
         // QEMU started it paused, so that it cannot end before QEMU and we have met.
         if !guest.debug {
@@ -158,6 +164,15 @@ impl Running {
     pub fn hold_next_write(&mut self, disk: usize) -> Result<()> {
         let path = self.block_device(disk)?;
         self.qmp.disk_command(&path, "break write_aio held")
+    }
+
+    /// Holds back the next flush of a disk, by its number, for ever.
+    ///
+    /// # Errors
+    /// As [`hold_next_write`](Self::hold_next_write).
+    pub fn hold_next_flush(&mut self, disk: usize) -> Result<()> {
+        let path = self.block_device(disk)?;
+        self.qmp.disk_command(&path, "break flush_to_disk held")
     }
 
     /// Lets the write go on that was held back, if there is one.

@@ -6,7 +6,7 @@ pub(crate) const TRIPLE_FAULT: &str = "triple-fault";
 pub(crate) const IN_DRIVER: &str = "panic-in-driver";
 
 /// All of them.
-pub(crate) const KINDS: [&str; 33] = [
+pub(crate) const KINDS: [&str; 37] = [
     "panic",
     "assert",
     "unwrap",
@@ -35,10 +35,14 @@ pub(crate) const KINDS: [&str; 33] = [
     "nmi",
     "machine-check",
     "panic-in-panic",
+    "overflow-in-panic",
     "panic-in-display",
+    "panic-allocating",
+    "panic-locking",
     "panic-in-log",
     IN_DRIVER,
     "panic-in-nmi",
+    "overflow-in-nmi",
     "log-storm",
 ];
 

@@ -3,7 +3,7 @@
 use crate::{BlockDevice, BlockReader, Completion, Error, ErrorKind, Request, State, Tag};
 
 /// Reads a [`BlockDevice`] block by block, and calls `idle` while it waits, so that
-/// whoever waits here holds up nobody else.
+/// whoever waits here holds up nobody else. When that returns `false`, the wait is given up, and the buffer with it.
 ///
 /// The device must have nothing in flight that belongs to somebody else: a completion that
 /// is not ours is given to `stray`.
@@ -20,7 +20,7 @@ const TAG: Tag = Tag(u64::MAX);
 impl<'a, D, I, S> Blocking<'a, D, I, S>
 where
     D: BlockDevice,
-    I: FnMut(),
+    I: FnMut() -> bool,
     S: FnMut(Completion<D::Buffer>),
 {
     /// Borrows a device, and a buffer of at least one block through which everything is read.
@@ -28,7 +28,7 @@ where
         Self { device, buffer: Some(buffer), idle, stray }
     }
 
-    /// Gives the buffer back; `None` if the device died with it.
+    /// Gives the buffer back; `None` if the device died with it, or may still have it.
     pub fn into_buffer(self) -> Option<D::Buffer> {
         self.buffer
     }
@@ -55,7 +55,8 @@ where
                 // The driver owns the deadlines: an accepted request completes, even if by the device's death.
                 None => match self.device.state() {
                     State::Dead(error) => return Err(error),
-                    State::Ready | State::Recovering => (self.idle)(),
+                    State::Ready | State::Recovering if (self.idle)() => {}
+                    State::Ready | State::Recovering => return Err(ErrorKind::TimedOut.into()),
                 },
             }
         }
@@ -65,7 +66,7 @@ where
 impl<D, I, S> BlockReader for Blocking<'_, D, I, S>
 where
     D: BlockDevice,
-    I: FnMut(),
+    I: FnMut() -> bool,
     S: FnMut(Completion<D::Buffer>),
 {
     fn block_size(&self) -> u32 {

@@ -3,6 +3,6 @@
 mod x86_64;
 
 pub use x86_64::{
-    acpi, apic, clock, cpu, descriptors, entry, exit, flags, pit, port, rtc, serial, single_step, stacks, switch, trap,
-    watchdog,
+    acpi, apic, clock, cpu, descriptors, entry, exit, flags, machine_check, pit, port, rtc, serial, single_step,
+    stacks, switch, trap, watchdog,
 };

@@ -81,9 +81,15 @@ fn read(address: u64) -> Option<u64> {
     Some(unsafe { (address as *const u64).read_volatile() })
 }
 
-/// Bytes of the stack from a stack pointer upwards: where they start, and how many were copied to `out`.
+/// Bytes of the stack from a stack pointer upwards: where they start, and how many were copied to `out`. Of a stack that
+/// overflowed, from its lowest byte on.
 pub fn stack_bytes(stack_pointer: u64, out: &mut [u8; STACK_BYTES]) -> Range<u64> {
-    let start = stack_pointer & !7;
+    let overflown = || stacks::containing(stack_pointer.checked_add(stacks::GUARD as u64)?).map(|stack| stack.start);
+    let start = match stacks::containing(stack_pointer) {
+        None => overflown().unwrap_or(stack_pointer),
+        Some(_) => stack_pointer,
+    };
+    let start = start & !7;
     let mut address = start;
     for word in out.as_chunks_mut::<8>().0 {
         let Some(value) = read(address) else { break };
@@ -157,5 +163,10 @@ mod tests {
         assert_eq!(stack_bytes(start + 3, &mut bytes), start..start + 16);
         assert_eq!(bytes[..8], [1, 2, 3, 4, 5, 6, 7, 8]);
         assert!(stack_bytes(0x10, &mut bytes).is_empty());
+        let stack = known_stack(1024);
+        stack[0] = 7;
+        let lowest = address(stack, 0);
+        assert_eq!(stack_bytes(lowest - 96, &mut bytes), lowest..lowest + STACK_BYTES as u64);
+        assert_eq!(bytes[..8], [7, 0, 0, 0, 0, 0, 0, 0]);
     }
 }

@@ -80,20 +80,28 @@ kinds! {
     Hang = "hang",
     /// Loops for ever with interrupts off: a watchdog's NMI ends it.
     HardHang = "hard-hang",
-    /// Waits for a non-maskable interrupt from outside, as a hang would.
+    /// Raises a non-maskable interrupt on its own processor, as a watchdog or a button would.
     Nmi = "nmi",
     /// Raises a machine check, as far as software can: by its vector.
     MachineCheck = "machine-check",
     /// Panics, and panics again while the crash record is being made.
     PanicInPanic = "panic-in-panic",
+    /// Panics, and overflows the stack while the crash record is being made.
+    OverflowInPanic = "overflow-in-panic",
     /// Panics with a message whose `Display` panics.
     PanicInDisplay = "panic-in-display",
+    /// Panics with a message whose `Display` allocates.
+    PanicAllocating = "panic-allocating",
+    /// Panics with a message whose `Display` waits for a lock that is held.
+    PanicLocking = "panic-locking",
     /// Panics in the `Display` of something that is being logged.
     PanicInLog = "panic-in-log",
     /// Panics at a named step of a driver or of the console.
     PanicInDriver = "panic-in-driver",
     /// Panics in the handler of a non-maskable interrupt that it raises.
     PanicInNmi = "panic-in-nmi",
+    /// Overflows the stack of the handler of a non-maskable interrupt that it raises.
+    OverflowInNmi = "overflow-in-nmi",
     /// Logs for ever, and panics in the midst of it.
     LogStorm = "log-storm",
 }
@@ -116,6 +124,6 @@ mod tests {
             assert!(kind.description().ends_with('.') && kind.description().len() < 120);
         }
         assert_eq!(Kind::from_name("pani"), None);
-        assert_eq!(Kind::ALL.len(), 33);
+        assert_eq!(Kind::ALL.len(), 37);
     }
 }

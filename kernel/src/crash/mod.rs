@@ -25,12 +25,12 @@ mod write_out;
 use crate::arch::exit::{self, Action, Ending};
 use crate::arch::stacks::{self, CRASH_LEVELS};
 use crate::arch::trap::{self, Frame, Hooks};
-use crate::arch::{clock, cpu, single_step, switch};
+use crate::arch::{clock, cpu, descriptors, machine_check, single_step, switch};
 use crate::command_line::{CommandLine, OnNmi};
 use crate::{checkpoint, tick};
 use core::cell::UnsafeCell;
 use core::panic::PanicInfo;
-use core::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
 
 /// Why the crash path was entered.
 #[derive(Clone, Copy)]
@@ -51,8 +51,30 @@ struct Scene {
     frame: Frame,
     /// The address of the last page fault.
     fault_address: u64,
+    control: cpu::Control,
+    /// What the processor says of a machine check.
+    machine_check: machine_check::Report,
     /// When it happened.
     time_ns: u64,
+}
+
+impl Scene {
+    const NOTHING: Self = Self {
+        cause: Cause::Trap,
+        frame: Frame::ZERO,
+        fault_address: 0,
+        control: cpu::Control { cr0: 0, cr3: 0, cr4: 0 },
+        machine_check: machine_check::Report::NOTHING,
+        time_ns: 0,
+    };
+
+    /// What is known of this cause, now.
+    fn new(cause: Cause, frame: &Frame, time_ns: u64) -> Self {
+        let is_machine_check = matches!(cause, Cause::Trap) && frame.number() == trap::MACHINE_CHECK;
+        let machine_check = if is_machine_check { machine_check::report() } else { machine_check::Report::NOTHING };
+        let (fault_address, control) = (cpu::fault_address(), cpu::control());
+        Self { cause, frame: *frame, fault_address, control, machine_check, time_ns }
+    }
 }
 
 struct Scenes([UnsafeCell<Scene>; CRASH_LEVELS]);
@@ -60,10 +82,7 @@ struct Scenes([UnsafeCell<Scene>; CRASH_LEVELS]);
 // SAFETY: each scene is written once, by the only one who got its level from `LEVEL`, before anybody reads it.
 unsafe impl Sync for Scenes {}
 
-static SCENES: Scenes = Scenes(
-    [const { UnsafeCell::new(Scene { cause: Cause::Trap, frame: Frame::ZERO, fault_address: 0, time_ns: 0 }) };
-        CRASH_LEVELS],
-);
+static SCENES: Scenes = Scenes([const { UnsafeCell::new(Scene::NOTHING) }; CRASH_LEVELS]);
 /// How many times the crash path was entered.
 static LEVEL: AtomicUsize = AtomicUsize::new(0);
 /// The crash path is done: the machine stands still, or is about to end.
@@ -72,8 +91,13 @@ static ACTION: AtomicU8 = AtomicU8::new(0);
 static NMI_REPORTS: AtomicBool = AtomicBool::new(false);
 static SHOW_STACK: AtomicBool = AtomicBool::new(true);
 
-/// Seconds that a watchdog leaves a crash path. More than its own deadline.
+/// Seconds that a watchdog leaves a stage of the crash path, and the time in which non-maskable interrupts do not end it: who
+/// presses the button twice, or a watchdog that comes when a hang was already noticed, must not cut a record short. Each
+/// stage has shorter deadlines of its own.
 const WATCHDOG_SECONDS: u8 = 12;
+const UNDISTURBED_NS: u64 = 10_000_000_000;
+/// Until when non-maskable interrupts are ignored, on the kernel's clock.
+static UNDISTURBED_UNTIL: AtomicU64 = AtomicU64::new(0);
 
 /// Lets all exceptions and interrupts end up where they belong.
 pub fn install_traps() {
@@ -136,8 +160,13 @@ fn on_nmi(frame: &Frame) {
     if OVER.load(Ordering::Relaxed) {
         return;
     }
+    if has_begun() && clock::now_ns() < UNDISTURBED_UNTIL.load(Ordering::Relaxed) {
+        return;
+    }
     provoke::in_nmi();
-    if has_begun() || !NMI_REPORTS.load(Ordering::Relaxed) {
+    // A report is for a program that goes on. One that keeps interrupts out will not.
+    let hangs = tick::is_overdue(clock::now_ns());
+    if has_begun() || hangs || !NMI_REPORTS.load(Ordering::Relaxed) {
         enter(Cause::Nmi, frame);
     }
     let trace = backtrace::Backtrace::of(frame);
@@ -149,19 +178,27 @@ fn enter(cause: Cause, frame: &Frame) -> ! {
     cpu::disable_interrupts();
     single_step::stop();
     let time_ns = clock::now_ns();
+    UNDISTURBED_UNTIL.store(time_ns.saturating_add(UNDISTURBED_NS), Ordering::Relaxed);
+    descriptors::use_crash_stacks();
     let level = LEVEL.fetch_add(1, Ordering::SeqCst);
     checkpoint::enter_crash(level);
     let (Some(scene), Some(stack)) = (SCENES.0.get(level), stacks::CRASH.get(level)) else {
         exit::end(Ending::CrashNotDurable, action());
     };
     // SAFETY: the level is ours alone, so the scene is too.
-    unsafe { *scene.get() = Scene { cause, frame: *frame, fault_address: cpu::fault_address(), time_ns } };
+    unsafe { *scene.get() = Scene::new(cause, frame, time_ns) };
     // SAFETY: the level's stack is ours alone and empty; `run` never returns.
     unsafe { switch::to_stack(stack.top(), run, level) }
 }
 
-extern "C" fn run(level: usize) -> ! {
+/// A stage of the crash path begins, which has time of its own.
+fn begin_stage() {
+    UNDISTURBED_UNTIL.store(clock::now_ns().saturating_add(UNDISTURBED_NS), Ordering::Relaxed);
     tick::give_crash_time(WATCHDOG_SECONDS);
+}
+
+extern "C" fn run(level: usize) -> ! {
+    begin_stage();
     plan::in_crash(level);
     // SAFETY: written by `enter`, which got here by this level, and never written again.
     let scenes: [&Scene; CRASH_LEVELS] = core::array::from_fn(|level| unsafe { &*SCENES.0[level].get() });

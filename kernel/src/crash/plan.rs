@@ -49,6 +49,9 @@ static ARMED: Once<Plan> = Once::new();
 /// Instructions after which the crash path is to crash; 0: none.
 static INSTRUCTIONS_IN_CRASH: AtomicU64 = AtomicU64::new(0);
 
+/// Levels of the crash path that are to crash as well.
+static LEVELS: AtomicU64 = AtomicU64::new(0);
+
 /// Instructions after which it is carried out, once all devices have been found; 0: none.
 static INSTRUCTIONS_IN_START: AtomicU64 = AtomicU64::new(0);
 
@@ -61,6 +64,7 @@ impl Plan {
             Some((point, count)) => arm(When::InCrash, point, count, crash_again),
             None => {}
         }
+        LEVELS.store(words.crash_levels, Ordering::Relaxed);
         let planned = words.crash?;
         let after = Due::After(planned.after_ms.saturating_mul(1_000_000));
         let plan = Self {
@@ -187,6 +191,17 @@ fn arm(when: When, point: &'static str, count: u64, action: fn()) {
     checkpoint::arm(when, point, count, action);
 }
 
+/// Lets the program panic at the `count`th passage of this step of a driver or of the console, counted from 1: what
+/// `crash=panic-in-driver:STEP` does. Only the first such call counts, a crash on the command line included. `false` if there is no such
+/// step.
+pub fn at_step(step: &'static str, count: u64) -> bool {
+    if !checkpoint::exists(step) {
+        return false;
+    }
+    checkpoint::arm(When::Now, step, count, || provoke::crash(Kind::PanicInDriver));
+    true
+}
+
 /// All devices have been found, and told to start.
 pub(crate) fn devices_are_known() {
     let count = INSTRUCTIONS_IN_START.swap(0, Ordering::Relaxed);
@@ -207,5 +222,8 @@ pub(super) fn in_crash(level: usize) {
     let count = INSTRUCTIONS_IN_CRASH.swap(0, Ordering::Relaxed);
     if level == 0 && count != 0 {
         single_step::start(count, again_at_instruction);
+    }
+    if (level as u64) < LEVELS.load(Ordering::Relaxed) {
+        panic!("provoked in the crash path by crash.levels");
     }
 }

@@ -18,12 +18,15 @@ const NON_CANONICAL: u64 = 0x8000_0000_0000_0000;
 /// Lines of a log storm before its panic.
 const STORM: u64 = 20_000;
 
-/// The crash record's making is to panic.
+/// The crash record's making is to panic, or to overflow its stack.
 static PANIC_AGAIN: AtomicBool = AtomicBool::new(false);
-/// The handler of non-maskable interrupts is to panic.
+static OVERFLOW_AGAIN: AtomicBool = AtomicBool::new(false);
+/// The handler of non-maskable interrupts is to panic, or to overflow its stack.
 static PANIC_IN_NMI: AtomicBool = AtomicBool::new(false);
+static OVERFLOW_IN_NMI: AtomicBool = AtomicBool::new(false);
 
-/// Crashes. `Kind::PanicInDriver` has no step to wait for here, and panics at once.
+/// Crashes. `Kind::PanicInDriver` has no step to wait for here, and panics at once: for a step there is
+/// [`plan::at_step`](super::plan::at_step).
 pub fn crash(kind: Kind) -> ! {
     match kind {
         Kind::Panic | Kind::PanicInDriver => panic!("provoked by crash={}", kind.name()),
@@ -63,10 +66,23 @@ pub fn crash(kind: Kind) -> ! {
             PANIC_AGAIN.store(true, Ordering::Relaxed);
             panic!("provoked by crash=panic-in-panic");
         }
+        Kind::OverflowInPanic => {
+            OVERFLOW_AGAIN.store(true, Ordering::Relaxed);
+            panic!("provoked by crash=overflow-in-panic");
+        }
         Kind::PanicInDisplay => panic!("provoked by crash=panic-in-display: {Bomb}"),
+        Kind::PanicAllocating => panic!("provoked by crash=panic-allocating: {Allocating}"),
+        Kind::PanicLocking => {
+            let _held = LOCK.lock();
+            panic!("provoked by crash=panic-locking: {Locking}")
+        }
         Kind::PanicInLog => log::info!("provoked by crash=panic-in-log: {Bomb}"),
         Kind::PanicInNmi => {
             PANIC_IN_NMI.store(true, Ordering::Relaxed);
+            tick::send_nmi_to_self();
+        }
+        Kind::OverflowInNmi => {
+            OVERFLOW_IN_NMI.store(true, Ordering::Relaxed);
             tick::send_nmi_to_self();
         }
         Kind::LogStorm => storm(),
@@ -79,12 +95,40 @@ pub(super) fn in_record() {
     if PANIC_AGAIN.swap(false, Ordering::Relaxed) {
         panic!("provoked in the crash path");
     }
+    if OVERFLOW_AGAIN.swap(false, Ordering::Relaxed) {
+        overflow_stack(0);
+    }
 }
 
 /// The handler of non-maskable interrupts calls this.
 pub(super) fn in_nmi() {
     if PANIC_IN_NMI.swap(false, Ordering::Relaxed) {
         panic!("provoked by crash=panic-in-nmi");
+    }
+    if OVERFLOW_IN_NMI.swap(false, Ordering::Relaxed) {
+        overflow_stack(0);
+    }
+}
+
+/// A lock that those take who never give it back.
+static LOCK: Mutex<()> = Mutex::new(());
+
+/// Allocates when it is displayed.
+struct Allocating;
+
+impl fmt::Display for Allocating {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&alloc::format!("{} bytes", black_box(4096)))
+    }
+}
+
+/// Takes a lock when it is displayed.
+struct Locking;
+
+impl fmt::Display for Locking {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let _guard = LOCK.lock();
+        f.write_str("it was free")
     }
 }
 
@@ -184,7 +228,6 @@ fn corrupt_heap() {
 }
 
 fn lock_twice() {
-    static LOCK: Mutex<()> = Mutex::new(());
     cpu::disable_interrupts();
     let _first = LOCK.lock();
     let _second = LOCK.lock();

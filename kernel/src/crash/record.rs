@@ -4,7 +4,7 @@ use super::backtrace::{self, Backtrace, STACK_BYTES};
 use super::{Cause, Scene, provoke};
 use crate::arch::stacks;
 use crate::arch::trap::{self, Frame};
-use crate::image;
+use crate::{image, tick};
 use blockconsole::crash::{Place, Report, Stack, Trap};
 use core::fmt::{self, Write};
 
@@ -111,16 +111,23 @@ fn overflown_stack(scene: &Scene) -> Option<u64> {
         .map(|stack| stack.end)
 }
 
+/// How long a panic's message may take to be made.
+const MESSAGE_NS: u64 = 2_000_000_000;
+
 /// Writes in a sentence what happened. May panic, as a panic's message may: that is a crash in the crash path then.
-pub(super) fn write_reason(scene: &Scene, out: &mut impl Write) {
+pub(super) fn write_reason(scene: &Scene, is_in_crash: bool, out: &mut impl Write) {
     // The text is in memory, so only a message's own `Display` can fail; what it said so far is kept.
     let _ = match scene.cause {
         Cause::Panic(info) => {
             // SAFETY: the pointer was made of a reference by `from_panic`, whose caller's stack nobody has touched since.
             let info = unsafe { &*info };
-            write!(out, "{}", info.message())
+            // It may call anything, also what waits for ever for what crashed.
+            let mut result = Ok(());
+            tick::run_limited(MESSAGE_NS, || result = write!(out, "{}", info.message()));
+            result
         }
         Cause::Nmi => out.write_str("from a watchdog, or somebody who pressed the button"),
+        Cause::Hang if is_in_crash => out.write_str("no sign of life from the crash path; this is where it is"),
         Cause::Hang => out.write_str("no sign of life from the program; this is where it is"),
         Cause::Trap => write_trap_reason(scene, out),
     };
@@ -146,6 +153,7 @@ fn write_trap_reason(scene: &Scene, out: &mut impl Write) -> fmt::Result {
             };
             write!(out, "{what} {address:#x}: {why}")
         }
+        trap::MACHINE_CHECK => write!(out, "at {:#x}: {}", frame.rip, scene.machine_check),
         _ => write!(out, "at {:#x}", frame.rip),
     }
 }
@@ -158,33 +166,47 @@ pub(super) fn place(scene: &Scene) -> Option<Place<'_>> {
     Some(Place { file: location.file(), line: location.line(), column: location.column() })
 }
 
-/// Number of registers in a record.
-const REGISTERS: usize = 20;
+/// Most registers in a record.
+const REGISTERS: usize = 24;
 
-fn registers(scene: &Scene) -> [(&'static str, u64); REGISTERS] {
+/// The registers that are known, in the first places, and their number.
+fn registers(scene: &Scene) -> ([(&'static str, u64); REGISTERS], usize) {
     let frame = &scene.frame;
-    [
-        ("rip", frame.rip),
-        ("rsp", frame.rsp),
-        ("rbp", frame.rbp),
-        ("rflags", frame.rflags),
-        ("rax", frame.rax),
-        ("rbx", frame.rbx),
-        ("rcx", frame.rcx),
-        ("rdx", frame.rdx),
-        ("rsi", frame.rsi),
-        ("rdi", frame.rdi),
-        ("r8", frame.r8),
-        ("r9", frame.r9),
-        ("r10", frame.r10),
-        ("r11", frame.r11),
-        ("r12", frame.r12),
-        ("r13", frame.r13),
-        ("r14", frame.r14),
-        ("r15", frame.r15),
-        ("cr2", scene.fault_address),
-        ("cs", frame.cs),
-    ]
+    // Calls do not preserve these, and a panic is a call.
+    let scratch = !matches!(scene.cause, Cause::Panic(_));
+    let all = [
+        ("rip", frame.rip, true),
+        ("rsp", frame.rsp, true),
+        ("rbp", frame.rbp, true),
+        ("rflags", frame.rflags, true),
+        ("rax", frame.rax, scratch),
+        ("rbx", frame.rbx, true),
+        ("rcx", frame.rcx, scratch),
+        ("rdx", frame.rdx, scratch),
+        ("rsi", frame.rsi, scratch),
+        ("rdi", frame.rdi, scratch),
+        ("r8", frame.r8, scratch),
+        ("r9", frame.r9, scratch),
+        ("r10", frame.r10, scratch),
+        ("r11", frame.r11, scratch),
+        ("r12", frame.r12, true),
+        ("r13", frame.r13, true),
+        ("r14", frame.r14, true),
+        ("r15", frame.r15, true),
+        ("cs", frame.cs, true),
+        ("ss", frame.ss, true),
+        ("cr0", scene.control.cr0, true),
+        ("cr2", scene.fault_address, true),
+        ("cr3", scene.control.cr3, true),
+        ("cr4", scene.control.cr4, true),
+    ];
+    let mut known = [("", 0); REGISTERS];
+    let mut count = 0;
+    for (slot, (name, value, _)) in known.iter_mut().zip(all.into_iter().filter(|(.., is_known)| *is_known)) {
+        *slot = (name, value);
+        count += 1;
+    }
+    (known, count)
 }
 
 /// What the record's maker is told beside the scene.
@@ -193,6 +215,8 @@ pub(super) struct Circumstances<'a> {
     pub id: u64,
     /// What happened, in a sentence.
     pub reason: &'a str,
+    /// The boot's number, if it is the same on all consoles.
+    pub boot: Option<u32>,
     /// Names and states of consoles.
     pub devices: &'a [(&'a str, &'a str)],
     /// Whether to leave out what takes looking around in memory.
@@ -203,7 +227,7 @@ pub(super) struct Circumstances<'a> {
 
 /// Makes the record's text, and returns its length.
 pub(super) fn make(scene: &Scene, circumstances: &Circumstances<'_>, out: &mut [u8]) -> usize {
-    let registers = registers(scene);
+    let (registers, known) = registers(scene);
     let build_id = image::build_id();
     let frame = &scene.frame;
     let trap = matches!(scene.cause, Cause::Trap | Cause::Nmi).then(|| Trap {
@@ -218,11 +242,11 @@ pub(super) fn make(scene: &Scene, circumstances: &Circumstances<'_>, out: &mut [
         place: place(scene),
         version: env!("CARGO_PKG_VERSION"),
         build_id: &build_id,
-        boot: None,
+        boot: circumstances.boot,
         uptime_ns: scene.time_ns,
         cpu: 0,
         trap,
-        registers: &registers,
+        registers: registers.get(..known).unwrap_or_default(),
         devices: circumstances.devices,
         backtrace: &[],
         stack: None,

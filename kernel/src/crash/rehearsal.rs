@@ -75,7 +75,7 @@ fn mount(post: &'static Post, place: Place, disk: &mut Disk, ring: &Ring<'_>) {
 /// Lets the crash path take over.
 fn take_over(station: &'static Station, ring: &Ring<'_>) -> Result<(), &'static str> {
     let frame = Frame { vector: u64::from(trap::PAGE_FAULT), ..switch::here() };
-    let scene = Scene { cause: Cause::Trap, frame, fault_address: frame.rsp, time_ns: clock::now_ns() };
+    let scene = Scene { fault_address: frame.rsp, ..Scene::new(Cause::Trap, &frame, clock::now_ns()) };
     // SAFETY: as in `mount`.
     let (text, rescue) = unsafe {
         let reason = statement::reason(&scene, &[]);

@@ -9,7 +9,7 @@ use super::stations::{self, Post, Station, Successor};
 use crate::arch::{clock, cpu};
 use crate::devices::disk::Commands;
 use crate::devices::find::Controller;
-use block::BlockDevice;
+use block::{BlockDevice, ErrorKind, State};
 use blockconsole::console::{self, BadTarget, Crash, Outcome, Reason};
 use blockconsole::ring::Ring;
 use core::fmt;
@@ -23,8 +23,10 @@ pub(super) struct Rescue {
     cases: [Option<Case>; MAX],
     /// Controllers that have been reset.
     resets: [Option<Controller>; stations::MAX_DISKS],
-    /// Consoles that an earlier level of crash was done with: they have their record, and are left alone.
-    earlier: usize,
+    /// Consoles that an earlier level of crash was done with, and those of them that have their record. They are left alone.
+    earlier: (usize, usize),
+    /// Consoles for which there is no room here.
+    left_out: usize,
     damaged: usize,
     /// When it was begun.
     since_ns: u64,
@@ -40,14 +42,15 @@ const GIVE_WAY_NS: u64 = 1_000_000_000;
 /// A disk that has something, and for so long has not answered anything, seems to hang.
 const HANGS_NS: u64 = 50_000_000;
 
-/// Consoles that have everything, over all levels.
+/// Consoles that have everything, and those that failed, over all levels.
 static DURABLE: AtomicUsize = AtomicUsize::new(0);
+static FAILED: AtomicUsize = AtomicUsize::new(0);
 
 /// A console that is to get the crash record.
 pub(super) struct Case {
     station: &'static Station,
     post: &'static Post,
-    /// Whether something of it was in flight, so that it began with a reset.
+    /// Whether it began with a reset that requests may have held up.
     was_reset: bool,
     progress: Progress,
 }
@@ -55,7 +58,7 @@ pub(super) struct Case {
 enum Progress {
     /// It has not been begun.
     Waiting {
-        /// Whether something of it was with the device.
+        /// Whether a request of it, or of its neighbours on the disk, was with the device: a reset may wait for that.
         in_flight: bool,
         /// Whether its controller must be reset first.
         doubtful: bool,
@@ -76,13 +79,16 @@ impl Rescue {
         let mut cases = [const { None }; MAX];
         let since_ns = clock::now_ns();
         let posts = stations.flat_map(|station| station.posts().map(move |post| (station, post)));
-        let found = posts.filter_map(|(station, post)| {
+        let mut found = posts.filter_map(|(station, post)| {
             let progress = match post.cell.load() {
                 Ok(target) if target.is_idle => return None,
                 Ok(target) => {
-                    let doubtful = trust_nothing || target.in_flight || station.is_suspect();
-                    let hangs = target.in_flight && station.silent_ns() > HANGS_NS;
-                    Progress::Waiting { in_flight: target.in_flight, doubtful, hangs }
+                    // SAFETY: this is the crash path, or its rehearsal, and the reference ends here.
+                    let is_ready = unsafe { station.port() }.state() == State::Ready;
+                    let doubtful = trust_nothing || target.in_flight || station.is_suspect() || !is_ready;
+                    let in_flight = target.in_flight || station.is_busy();
+                    let hangs = in_flight && station.silent_ns() > HANGS_NS;
+                    Progress::Waiting { in_flight, doubtful, hangs }
                 }
                 // It is only just being made.
                 Err(BadTarget::Empty | BadTarget::Idle) => return None,
@@ -90,11 +96,32 @@ impl Rescue {
             };
             Some(Case { station, post, was_reset: false, progress })
         });
-        for (slot, case) in cases.iter_mut().zip(found) {
-            *slot = Some(case);
+        for slot in &mut cases {
+            *slot = found.next();
         }
-        let earlier = DURABLE.load(Ordering::Relaxed);
-        Self { cases, resets: [None; stations::MAX_DISKS], earlier, damaged: 0, since_ns, risks_all: false }
+        let left_out = found.count();
+        let durable = DURABLE.load(Ordering::Relaxed);
+        let earlier = (durable + FAILED.load(Ordering::Relaxed), durable);
+        let resets = [None; stations::MAX_DISKS];
+        let mut rescue = Self { cases, resets, earlier, left_out, damaged: 0, since_ns, risks_all: false };
+        rescue.spread_hangs();
+        rescue
+    }
+
+    /// A reset is for all disks of a controller: where one of them seems to hang, none of the others may have it made.
+    fn spread_hangs(&mut self) {
+        for index in 0..MAX {
+            let Some(Some(case)) = self.cases.get(index) else { return };
+            let controller = case.station.controller;
+            if !matches!(case.progress, Progress::Waiting { hangs: true, .. }) {
+                continue;
+            }
+            for other in self.cases.iter_mut().flatten().filter(|other| other.station.controller == controller) {
+                if let Progress::Waiting { doubtful: true, hangs, .. } = &mut other.progress {
+                    *hangs = true;
+                }
+            }
+        }
     }
 
     /// All consoles.
@@ -102,10 +129,19 @@ impl Rescue {
         self.cases.iter().flatten()
     }
 
-    /// Number of consoles, and of those that have everything; those included that an earlier level of crash was done with.
+    /// The boot's number, if it is the same on all consoles.
+    pub(super) fn boot(&self) -> Option<u32> {
+        let mut numbers = self.cases().filter_map(|case| case.post.cell.load().ok()?.position()).map(|(boot, ..)| boot);
+        let first = numbers.next()?;
+        numbers.all(|number| number == first).then_some(first)
+    }
+
+    /// Number of consoles, and of those that have everything; those included that an earlier level of crash was done with,
+    /// and that there was no room for.
     pub(super) fn tally(&self) -> (usize, usize) {
         let durable = self.cases().filter(|case| matches!(case.progress, Progress::Durable(_)));
-        (self.earlier + self.cases().count(), self.earlier + durable.count())
+        let (all, earlier_durable) = self.earlier;
+        (all + self.left_out + self.cases().count(), earlier_durable + durable.count())
     }
 
     /// Disks of which nothing is known any more that can be trusted. Their consoles count no longer: who searches the disk
@@ -142,10 +178,19 @@ impl Rescue {
         })
     }
 
-    /// Gives disks their turn that seem to hang: it may be the end. `false` if there are none.
-    pub(super) fn risk_all(&mut self) -> bool {
-        self.risks_all = true;
+    /// Number of consoles for which there was no room.
+    pub(super) fn left_out(&self) -> usize {
+        self.left_out
+    }
+
+    /// Whether there are consoles whose disks seem to hang.
+    pub(super) fn has_risks(&self) -> bool {
         self.cases().any(|case| matches!(case.progress, Progress::Waiting { .. }))
+    }
+
+    /// Gives disks their turn that seem to hang: it may be the end.
+    pub(super) fn risk_all(&mut self) {
+        self.risks_all = true;
     }
 
     /// Moves every console on. Never waits.
@@ -154,7 +199,8 @@ impl Rescue {
             self.begin(index, crash);
         }
         for case in self.cases.iter_mut().flatten() {
-            case.pump(ring);
+            let is_reset = self.resets.contains(&Some(case.station.controller));
+            case.pump(ring, is_reset);
         }
         self.distribute_completions();
         cpu::relax();
@@ -183,7 +229,7 @@ impl Rescue {
         }
         let progress = resume(post, doubtful, crash);
         if let Some(Some(case)) = self.cases.get_mut(index) {
-            case.was_reset = in_flight;
+            case.was_reset = doubtful && in_flight;
             case.progress = progress;
         }
     }
@@ -251,11 +297,21 @@ impl Case {
         matches!(self.progress, Progress::Working(..))
     }
 
-    fn pump(&mut self, ring: &Ring<'_>) {
+    fn pump(&mut self, ring: &Ring<'_>, is_reset: bool) {
         let Progress::Working(_, successor) = &mut self.progress else { return };
         let now = clock::now_ns();
-        // SAFETY: this is the crash path, and the reference ends with the call.
-        successor.pump(unsafe { self.station.port() }, ring, now);
+        // SAFETY: this is the crash path, and the reference ends with the function.
+        let port = unsafe { self.station.port() };
+        if let State::Dead(error) = port.state()
+            && error.kind != ErrorKind::Gone
+            && !is_reset
+        {
+            // The way without a reset leads nowhere. With one there is a second, last of all. The console that took over is
+            // interrupted here, before it gives up, so that another can take over from it.
+            self.progress = Progress::Waiting { in_flight: true, doubtful: true, hangs: true };
+            return;
+        }
+        successor.pump(port, ring, now);
         match successor.outcome() {
             Outcome::Working => {}
             Outcome::Done => {
@@ -264,7 +320,10 @@ impl Case {
                     DURABLE.fetch_add(1, Ordering::Relaxed);
                 }
             }
-            Outcome::Failed(reason) => self.progress = Progress::Failed(reason),
+            Outcome::Failed(reason) => {
+                self.progress = Progress::Failed(reason);
+                FAILED.fetch_add(1, Ordering::Relaxed);
+            }
         }
     }
 
@@ -277,11 +336,19 @@ impl Case {
     pub(super) fn describe(&self, out: &mut impl fmt::Write) -> fmt::Result {
         match &self.progress {
             Progress::Waiting { in_flight, doubtful, hangs } => {
-                out.write_str(match (*hangs, *in_flight) {
-                    (true, _) => "logging, writes in flight without an answer",
-                    (_, true) => "logging, writes in flight",
-                    _ => "logging, nothing in flight",
-                })?;
+                out.write_str("logging")?;
+                if let Some((boot, tile, round)) = self.post.cell.load().ok().and_then(|target| target.position()) {
+                    write!(out, ", boot {boot}, tile {tile}, round {round}")?;
+                }
+                match (self.station.requests(), *in_flight) {
+                    (Some(requests), true) if requests > 0 => write!(out, ", {requests} in flight")?,
+                    (_, true) => out.write_str(", requests in flight")?,
+                    (_, false) => out.write_str(", nothing in flight")?,
+                }
+                if *hangs {
+                    out.write_str(" without an answer")?;
+                }
+                write!(out, ", {} errors", self.station.errors())?;
                 if *doubtful { out.write_str(", to be reset") } else { Ok(()) }
             }
             Progress::Damaged(error) => write!(out, "not touched: {error}"),
@@ -303,7 +370,8 @@ impl Case {
             Progress::Waiting { hangs: true, .. } if !is_last => {
                 write!(out, "does not answer; reset once all else is done")
             }
-            Progress::Working(..) | Progress::Waiting { .. } => write!(out, "not done in time, {commands}"),
+            Progress::Working(..) | Progress::Waiting { .. } if is_last => write!(out, "not done in time, {commands}"),
+            Progress::Working(..) | Progress::Waiting { .. } => write!(out, "not done yet, {commands}"),
         }
     }
 }

@@ -14,7 +14,7 @@ use core::mem::MaybeUninit;
 struct Memory {
     reason: Text<2048>,
     record: [u8; MAX_RECORD],
-    states: [Text<96>; rescue::MAX],
+    states: [Text<160>; rescue::MAX],
     names: [Text<32>; rescue::MAX],
     rescue: MaybeUninit<Rescue>,
 }
@@ -65,7 +65,7 @@ pub(super) unsafe fn make(
 
 fn tell_reason(scene: &Scene, earlier: &[&Scene], out: &mut Text<2048>) {
     out.clear();
-    record::write_reason(scene, out);
+    record::write_reason(scene, !earlier.is_empty(), out);
     for earlier in earlier.iter().rev() {
         // Its message, if it has one, may be what crashed: only what is plain data is said again.
         let _ = match record::place(earlier) {
@@ -89,7 +89,7 @@ fn make_record(
     earlier: &[&Scene],
     reason: &str,
     rescue: &Rescue,
-    (states, names): (&mut [Text<96>; rescue::MAX], &mut [Text<32>; rescue::MAX]),
+    (states, names): (&mut [Text<160>; rescue::MAX], &mut [Text<32>; rescue::MAX]),
     record: &'static mut [u8; MAX_RECORD],
 ) -> &'static str {
     for ((case, state), name) in rescue.cases().zip(states.iter_mut()).zip(names.iter_mut()) {
@@ -109,6 +109,7 @@ fn make_record(
     let circumstances = Circumstances {
         id: crash_id(scene),
         reason,
+        boot: rescue.boot(),
         devices: devices.get(..count).unwrap_or_default(),
         short: !earlier.is_empty(),
         show_stack: show_stack(),

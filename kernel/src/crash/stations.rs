@@ -16,7 +16,7 @@ use blockconsole::place::Place;
 use core::cell::UnsafeCell;
 use core::mem::MaybeUninit;
 use core::ptr::{NonNull, null_mut};
-use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, Ordering};
 use platform::{DmaBuffer, Platform};
 
 /// Most disks with consoles.
@@ -43,8 +43,15 @@ pub struct Station {
     /// When the disk was asked last for answers, and when it last had some, or nothing to answer, on the kernel's clock.
     asked_ns: AtomicU64,
     answered_ns: AtomicU64,
+    /// Requests of its consoles that were with it when they were pumped last, or [`PUMPING`].
+    requests: AtomicU32,
+    /// Requests of its consoles that failed.
+    errors: AtomicU32,
     posts: [AtomicPtr<Post>; MAX_CONSOLES],
 }
+
+/// The consoles are being pumped: there may be requests.
+const PUMPING: u32 = u32::MAX;
 
 // SAFETY: the port is touched by `arm`, which is called under the consoles' lock, and by the crash path, after which nobody else
 // runs any more; everything else is atomic.
@@ -101,9 +108,7 @@ pub fn open(name: Name, controller: Controller, port: Disk) -> Option<&'static S
     let place = STATIONS.iter().find(|place| place.load(Ordering::Relaxed).is_null())?;
     // Suspect until it is armed for the first time.
     let (port, arming) = (UnsafeCell::new(port), AtomicBool::new(true));
-    let (asked_ns, answered_ns) = (AtomicU64::new(0), AtomicU64::new(0));
-    let station = Station { name, controller, port, arming, asked_ns, answered_ns, posts };
-    let station: &'static Station = Box::leak(Box::new(station));
+    let station: &'static Station = Box::leak(Box::new(Station::new(name, controller, port, arming, posts)));
     place.store((&raw const *station).cast_mut(), Ordering::Release);
     Some(station)
 }
@@ -136,9 +141,19 @@ impl Station {
     pub(super) fn unlisted(name: Name, port: Disk, post: &'static Post) -> Self {
         let posts = [const { AtomicPtr::new(null_mut()) }; MAX_CONSOLES];
         posts[0].store((&raw const *post).cast_mut(), Ordering::Relaxed);
-        let (port, arming) = (UnsafeCell::new(port), AtomicBool::new(false));
+        Self::new(name, Controller::None, UnsafeCell::new(port), AtomicBool::new(false), posts)
+    }
+
+    fn new(
+        name: Name,
+        controller: Controller,
+        port: UnsafeCell<Disk>,
+        arming: AtomicBool,
+        posts: [AtomicPtr<Post>; MAX_CONSOLES],
+    ) -> Self {
         let (asked_ns, answered_ns) = (AtomicU64::new(0), AtomicU64::new(0));
-        Self { name, controller: Controller::None, port, arming, asked_ns, answered_ns, posts }
+        let (requests, errors) = (AtomicU32::new(0), AtomicU32::new(0));
+        Self { name, controller, port, arming, asked_ns, answered_ns, requests, errors, posts }
     }
 
     /// Sets up a post for a console, and returns the cell that it publishes its state in. `None` if there are too many,
@@ -165,6 +180,36 @@ impl Station {
         if answers {
             self.answered_ns.store(now_ns, Ordering::Relaxed);
         }
+    }
+
+    /// Its consoles are about to be pumped, and may give it requests.
+    pub fn note_pumping(&self) {
+        self.requests.store(PUMPING, Ordering::Relaxed);
+    }
+
+    /// Its consoles have been pumped; so many requests of theirs are with it now.
+    pub fn note_pumped(&self, requests: usize) {
+        self.requests.store(u32::try_from(requests).unwrap_or(PUMPING), Ordering::Relaxed);
+    }
+
+    /// A request of its consoles failed.
+    pub fn note_error(&self) {
+        self.errors.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Whether it may have requests of any kind: writes, reads, flushes.
+    pub(super) fn is_busy(&self) -> bool {
+        self.requests.load(Ordering::Relaxed) != 0
+    }
+
+    /// Requests that are with it, if that is known at this moment.
+    pub(super) fn requests(&self) -> Option<u32> {
+        Some(self.requests.load(Ordering::Relaxed)).filter(|&requests| requests != PUMPING)
+    }
+
+    /// Requests that failed.
+    pub(super) fn errors(&self) -> u32 {
+        self.errors.load(Ordering::Relaxed)
     }
 
     /// How long it had not answered when it was last asked.

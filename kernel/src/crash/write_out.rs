@@ -1,9 +1,9 @@
 //! Gets the crash record out: to every console, then to the serial port.
 
-use super::early::{self, Found};
+use super::early::{self, Found, Turn};
 use super::record::{self, Text};
 use super::rescue::Rescue;
-use super::{Scene, statement, stations};
+use super::{Scene, begin_stage, statement, stations};
 use crate::arch::clock;
 use crate::arch::exit::Ending;
 use crate::serial_log::{self, Echo};
@@ -19,6 +19,8 @@ const CONSOLES_NS: u64 = 5_000_000_000;
 const SERIAL_NS: u64 = 5_000_000_000;
 /// Consoles that take longer than this share the time with the serial port.
 const PATIENCE_NS: u64 = 20_000_000;
+/// When consoles take longer than this, everything is shown: drivers reset disks that do not answer, which may be the end.
+const SHOW_NS: u64 = 500_000_000;
 
 struct SerialMemory(UnsafeCell<serial_log::Memory>);
 
@@ -54,31 +56,34 @@ pub(super) fn write_out(scenes: &[&Scene]) -> Ending {
     // SAFETY: as above.
     let (text, rescue) = unsafe { statement::make(stations::all(), scene, earlier, reason) };
     let crash = Crash { facts: consoles::facts(), record: text.as_bytes(), until: ring.written() };
-    let begun = clock::now_ns();
-    let deadline = begun.saturating_add(CONSOLES_NS);
-    // The port is slow, and so comes into it only when the disks are.
-    let mut echo = None;
-    write_to_consoles(rescue, crash, ring, (begun, deadline), &mut echo);
-    let lost = rescue.give_up_damaged();
-    let found = early::rescue(lost, crash, ring, deadline);
-    let (mut echo, mut to_show) = (echo.unwrap_or_else(take_over_serial), text);
-    if rescue.risk_all() {
-        if let Some(echo) = &mut echo {
-            show(scene, core::mem::take(&mut to_show), rescue, &found, (echo, false));
-        }
-        let begun = clock::now_ns();
-        write_to_consoles(rescue, crash, ring, (begun, begun.saturating_add(CONSOLES_NS)), &mut Some(None));
+    let mut found = Found::new();
+    let mut output = Output { scene, record: text, echo: None };
+    begin_stage();
+    write_to_consoles(rescue, (crash, ring), &mut output);
+    begin_stage();
+    early::rescue((Turn::First, scene.time_ns), rescue.give_up_damaged(), crash, ring, &mut found);
+    let (late, risks) = (early::has_work(Turn::Last, scene.time_ns), rescue.has_risks());
+    if late || risks {
+        begin_stage();
+        output.show(rescue, &found, false);
+        begin_stage();
+        early::rescue((Turn::Last, scene.time_ns), core::iter::empty(), crash, ring, &mut found);
+        begin_stage();
+        rescue.risk_all();
+        write_to_consoles(rescue, (crash, ring), &mut output);
     }
-    let (all, durable) = rescue.tally();
-    let (all, durable) = (all + found.iter().count(), durable + found.iter().filter(|it| it.is_durable()).count());
+    begin_stage();
+    let ((all, durable), (found_all, found_durable)) = (rescue.tally(), found.tally());
+    let (all, durable) = (all + found_all, durable + found_durable);
     if all > 0 && all == durable {
         ring.note_durable(ring.written());
     }
     let shown = screen::Crash { kind: record::kind(scene), reason, record: text, durable: (durable, all) };
     // SAFETY: whoever used the screen before was interrupted for good, or has returned.
     unsafe { screen::show_crash(&shown) };
-    if let Some(echo) = &mut echo {
-        show(scene, to_show, rescue, &found, (echo, true));
+    output.show(rescue, &found, true);
+    if let Some(Some(echo)) = &mut output.echo {
+        begin_stage();
         echo.say_all(
             format_args!("blockconsole: crashed, record durable on {durable} of {all} consoles"),
             clock::now_ns().saturating_add(SERIAL_NS),
@@ -87,50 +92,77 @@ pub(super) fn write_out(scenes: &[&Scene]) -> Ending {
     if all > 0 && all == durable { Ending::CrashDurable } else { Ending::CrashNotDurable }
 }
 
-/// Moves consoles on until there is nothing more to do, or no time.
+/// Moves consoles on until there is nothing more to do, or no time. The serial port is slow, and so comes into it only when the disks are.
 fn write_to_consoles(
     rescue: &mut Rescue,
-    crash: Crash<'static>,
-    ring: &'static Ring<'static>,
-    (begun, deadline): (u64, u64),
-    echo: &mut Option<Option<Echo>>,
+    (crash, ring): (Crash<'static>, &'static Ring<'static>),
+    output: &mut Output<'_>,
 ) {
+    let begun = clock::now_ns();
+    let mut deadline = begun.saturating_add(CONSOLES_NS);
     while !rescue.is_over() {
         rescue.step(crash, ring);
         let now = clock::now_ns();
         if now > deadline {
             return;
         }
-        if now > begun.saturating_add(PATIENCE_NS)
-            && let Some(echo) = echo.get_or_insert_with(take_over_serial)
+        if now > begun.saturating_add(SHOW_NS) && !output.record.is_empty() {
+            output.show(rescue, &Found::new(), false);
+            // The disks are not to blame for that.
+            deadline = deadline.saturating_add(clock::now_ns().saturating_sub(now));
+            begin_stage();
+        } else if now > begun.saturating_add(PATIENCE_NS)
+            && let Some(echo) = output.echo()
         {
             echo.send_some();
         }
     }
 }
 
-/// Shows on the serial port what is left of the log, the record, and what became of each console.
-fn show(scene: &Scene, record: &str, rescue: &Rescue, found: &Found, (echo, is_last): (&mut Echo, bool)) {
-    let deadline = clock::now_ns().saturating_add(SERIAL_NS);
-    echo.send_text(record, deadline);
-    let mut conclusion = Text::<192>::new();
-    for case in rescue.cases() {
-        conclusion.clear();
-        // Memory; what does not fit is cut off.
-        let _ = case.conclude(is_last, scene.time_ns, &mut conclusion);
-        echo.say_all(format_args!("crash: {}: {}", case.name(), conclusion.as_str()), deadline);
+/// What goes to the serial port.
+struct Output<'s> {
+    scene: &'s Scene,
+    /// The crash record, until it has been shown.
+    record: &'static str,
+    /// The port, once it is needed; `None` in it if there is none.
+    echo: Option<Option<Echo>>,
+}
+
+impl Output<'_> {
+    fn echo(&mut self) -> Option<&mut Echo> {
+        self.echo.get_or_insert_with(take_over_serial).as_mut()
     }
-    if rescue.damaged() > 0 {
-        let damaged = rescue.damaged();
-        echo.say_all(
-            format_args!("crash: memory that describes {damaged} consoles was overwritten; the disks were searched"),
-            deadline,
-        );
-    }
-    for result in found.iter() {
-        conclusion.clear();
-        let _ = result.conclude(scene.time_ns, &mut conclusion);
-        echo.say_all(format_args!("crash: {}: {}", result.name, conclusion.as_str()), deadline);
+
+    /// Shows what is left of the log, the record, and what became of each console so far.
+    fn show(&mut self, rescue: &Rescue, found: &Found, is_last: bool) {
+        let (record, since_ns) = (core::mem::take(&mut self.record), self.scene.time_ns);
+        let Some(echo) = self.echo() else { return };
+        let deadline = clock::now_ns().saturating_add(SERIAL_NS);
+        echo.send_text(record, deadline);
+        let mut conclusion = Text::<192>::new();
+        for case in rescue.cases() {
+            conclusion.clear();
+            // Memory; what does not fit is cut off.
+            let _ = case.conclude(is_last, since_ns, &mut conclusion);
+            echo.say_all(format_args!("crash: {}: {}", case.name(), conclusion.as_str()), deadline);
+        }
+        if rescue.damaged() > 0 {
+            let damaged = rescue.damaged();
+            echo.say_all(
+                format_args!(
+                    "crash: memory that describes {damaged} consoles was overwritten; the disks were searched"
+                ),
+                deadline,
+            );
+        }
+        if rescue.left_out() > 0 {
+            echo.say_all(format_args!("crash: {} more consoles got nothing: too many", rescue.left_out()), deadline);
+        }
+        for result in found.iter() {
+            conclusion.clear();
+            let _ = result.conclude(since_ns, &mut conclusion);
+            echo.say_all(format_args!("crash: {}: {}", result.name(), conclusion.as_str()), deadline);
+        }
     }
 }
 

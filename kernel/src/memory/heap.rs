@@ -2,10 +2,11 @@
 
 use super::MEMORY;
 use super::paging::HEAP_LIMIT;
+use crate::crash;
 use core::alloc::{GlobalAlloc, Layout};
 use core::ptr::{NonNull, null_mut};
 use linked_list_allocator::Heap;
-use spin::Mutex;
+use spin::{Mutex, MutexGuard};
 
 /// Least growth, in bytes.
 const STEP: u64 = 64 << 10;
@@ -14,7 +15,8 @@ const SLACK: u64 = 64;
 
 /// The program's `#[global_allocator]`; all of them are the same heap.
 ///
-/// Allocation is not for interrupt handlers: whoever is interrupted may hold the lock.
+/// Allocation is not for interrupt handlers: whoever is interrupted may hold the lock. The crash path itself does not allocate, but what a
+/// panic's message calls may. There, who crashed may hold the lock for ever: allocation fails then, and what is freed is leaked.
 pub struct GlobalHeap;
 
 static HEAP: Mutex<Heap> = Mutex::new(Heap::empty());
@@ -23,7 +25,7 @@ static HEAP: Mutex<Heap> = Mutex::new(Heap::empty());
 // unmapped. Failure is a null pointer. Nothing here unwinds.
 unsafe impl GlobalAlloc for GlobalHeap {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        let mut heap = HEAP.lock();
+        let Some(mut heap) = lock(&HEAP) else { return null_mut() };
         if let Ok(start) = heap.allocate_first_fit(layout) {
             return start.as_ptr();
         }
@@ -34,11 +36,18 @@ unsafe impl GlobalAlloc for GlobalHeap {
     }
 
     unsafe fn dealloc(&self, start: *mut u8, layout: Layout) {
-        if let Some(start) = NonNull::new(start) {
+        if let Some(start) = NonNull::new(start)
+            && let Some(mut heap) = lock(&HEAP)
+        {
             // SAFETY: the caller got `start` from `alloc` with this layout.
-            unsafe { HEAP.lock().deallocate(start, layout) };
+            unsafe { heap.deallocate(start, layout) };
         }
     }
+}
+
+/// Takes a lock; after a crash only if it is free.
+fn lock<T>(lock: &Mutex<T>) -> Option<MutexGuard<'_, T>> {
+    if crash::has_begun() { lock.try_lock() } else { Some(lock.lock()) }
 }
 
 /// Takes the lock for ever: for crashes on purpose.
@@ -58,7 +67,7 @@ fn grow(heap: &mut Heap, layout: Layout) -> bool {
         .and_then(|bytes| bytes.checked_add(SLACK))
         .and_then(|bytes| bytes.checked_next_multiple_of(STEP));
     let Some(wanted) = wanted else { return false };
-    let mut memory = MEMORY.lock();
+    let Some(mut memory) = lock(&MEMORY) else { return false };
     let Some(memory) = memory.as_mut() else { return false };
     let bottom = memory.space.heap_start();
     let size = if heap.bottom().is_null() { 0 } else { heap.top() as u64 - bottom };

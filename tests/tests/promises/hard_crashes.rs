@@ -90,6 +90,123 @@ fn a_disk_that_hangs_holds_up_no_other() {
 }
 
 #[test]
+fn a_flush_that_hangs_holds_up_no_other_disk() {
+    let mut scene = Scene::with_consoles(&[Kind::Virtio, Kind::Nvme]);
+    scene.disk(0).faults = vec!["hang-flush".parse().unwrap()];
+    // Without a queue to spare, the crash path has to reset the disk.
+    scene.disk(0).properties.push("num-queues=1".to_owned());
+    let running = scene.start("app=idle crash=panic:500 watchdog=off");
+    running.wait_for_serial("crash: vda: does not answer; reset once all else is done").unwrap();
+    wait_for_line(&running, "crash: nvme0n1: durable after ");
+    running.kill().unwrap();
+    assert!(record(&scene, 1)[1].contains("provoked by crash=panic"));
+}
+
+#[test]
+fn a_disk_that_begins_to_hang_in_the_crash_path_holds_up_no_other() {
+    for (hanging, sound, names) in
+        [(Kind::Virtio, Kind::Nvme, ["vda", "nvme0n1"]), (Kind::Nvme, Kind::Virtio, ["nvme0n1", "vda"])]
+    {
+        let mut scene = Scene::with_consoles(&[hanging, sound]);
+        // A fault that never strikes: writes can be held back then.
+        scene.disk(0).faults = vec!["nth-write:1000".parse().unwrap()];
+        if hanging == Kind::Virtio {
+            // With a queue to spare, the first way is one without a reset.
+            scene.disk(0).properties.push("num-queues=2".to_owned());
+        }
+        let mut running = scene.start("app=idle watchdog=off pad_ms=20 ack=serial");
+        wait_until_idle(&running, &names);
+        running.hold_next_write(0).unwrap();
+        running.qmp().inject_nmi().unwrap();
+        // The reset, when the driver has waited for long enough, stops this machine for ever. All has been said before.
+        wait_for_line(&running, &format!("crash: {}: not done yet", names[0]));
+        wait_for_line(&running, &format!("crash: {}: durable after ", names[1]));
+        if hanging == Kind::Virtio {
+            // Where that leads nowhere, there is a second.
+            wait_for_line(&running, "crash: vda: does not answer; reset once all else is done");
+        }
+        running.kill().unwrap();
+        assert!(record(&scene, 1)[1].contains("non-maskable interrupt"));
+    }
+}
+
+/// Waits until an idle guest logs to these consoles, and has said last that all of its records are durable.
+fn wait_until_idle(running: &Running, names: &[&str]) {
+    let is_idle = |bytes: &[u8]| {
+        let text = String::from_utf8_lossy(bytes);
+        let records = text.lines().filter(|line| line.starts_with('[')).count();
+        let all_log = names.iter().all(|name| text.contains(&format!("now logging to {name}")));
+        all_log && text.ends_with(&format!("\ndurable {records}\r\n"))
+    };
+    let limit = Instant::now() + Duration::from_secs(60);
+    let came = running.serial().wait_until(Some(limit), is_idle);
+    assert!(came, "it is never idle: {}", String::from_utf8_lossy(&running.serial().bytes()));
+}
+
+#[test]
+fn a_hang_that_nobody_notices_still_has_its_lines_written() {
+    let scene = Scene::with_consoles(&[Kind::Virtio, Kind::Nvme]);
+    let word = random_word();
+    let running = scene.start(&format!("mark={word} crash=hang hang_ms=0 watchdog=off"));
+    running.wait_for_serial(&format!("mark {word}")).unwrap();
+    // Nobody but the tick is left to write it.
+    let limit = Instant::now() + Duration::from_secs(60);
+    let is_there = |disk| {
+        let (image, mark) = (scene.image(disk), format!("mark {word}\n"));
+        image.windows(mark.len()).any(|window| window == mark.as_bytes())
+    };
+    while !(is_there(0) && is_there(1)) {
+        assert!(Instant::now() < limit, "the mark is not written");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    running.kill().unwrap();
+}
+
+#[test]
+fn hypervisors_learn_of_a_crash_once_its_record_is_durable() {
+    let scene = Scene::with_consoles(&[Kind::Virtio, Kind::Nvme]);
+    let mut guest = scene.guest("crash=panic panic=halt");
+    guest.arguments = ["-device", "pvpanic"].map(Into::into).to_vec();
+    let mut running = guest.start().unwrap();
+    let limit = Instant::now() + Duration::from_secs(60);
+    running.qmp().wait_for_event("GUEST_CRASHLOADED", limit).unwrap();
+    running.kill().unwrap();
+    for disk in 0..2 {
+        assert!(record(&scene, disk)[1].contains("provoked by crash=panic"));
+    }
+}
+
+#[test]
+fn after_a_crash_the_machine_is_reset_or_switched_off() {
+    for (action, cause) in [("reboot", "guest-reset"), ("exit", "guest-shutdown")] {
+        let scene = Scene::with_consoles(&[Kind::Virtio, Kind::Nvme]);
+        let mut guest = scene.guest(&format!("crash=panic panic={action}"));
+        guest.exit_device = false;
+        let mut running = guest.start().unwrap();
+        let limit = Instant::now() + Duration::from_secs(60);
+        let event = running.qmp().wait_for_event("SHUTDOWN", limit).unwrap();
+        assert_eq!(event["reason"], cause);
+        running.wait().unwrap();
+        for disk in 0..2 {
+            assert!(record(&scene, disk)[1].contains("provoked by crash=panic"));
+        }
+    }
+}
+
+#[test]
+fn the_next_boot_says_why_the_one_before_crashed() {
+    let scene = Scene::with_consoles(&[Kind::Virtio]);
+    let mut guest = scene.guest("crash=panic panic=reboot");
+    guest.restarts = true;
+    run(guest, Outcome::Finished);
+    let lines = scene.lines(0);
+    let said = |line: &String| {
+        line.contains("kernel::start: the boot ") && line.contains(" crashed: panic: provoked by crash=panic")
+    };
+    assert!(lines.iter().any(said), "{lines:#?}");
+}
+
+#[test]
 fn bytes_of_the_stack_stay_out_of_the_record_if_so_asked() {
     for (word, shows) in [("on", true), ("off", false)] {
         let scene = Scene::with_consoles(&[Kind::Virtio]);

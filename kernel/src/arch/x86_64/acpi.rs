@@ -3,7 +3,7 @@
 //! Everything in the tables is checked: length, checksum, bounds. A table that is not right is not there.
 
 use super::port;
-use core::sync::atomic::{AtomicU64, Ordering};
+use spin::Once;
 
 /// How physical memory is read.
 pub trait Memory {
@@ -84,12 +84,15 @@ impl<'m, M: Memory + ?Sized> Tables<'m, M> {
         table(self.memory, number(self.table(b"FACP")?, 40, 4)?)
     }
 
-    /// The port and the value that switch the machine off: PM1a control (ACPI 6.5, 5.2.9) with the sleep type of state S5.
-    pub fn power_off(&self) -> Option<(u16, u16)> {
+    /// How to switch the machine off: PM1 control registers (ACPI 6.5, 5.2.9) with the sleep types of state S5.
+    pub fn power_off(&self) -> Option<PowerOff> {
         let fixed = self.table(b"FACP")?;
-        let control = u16::try_from(number(fixed, 64, 4)?).ok().filter(|&port| port != 0)?;
-        let sleep_type = sleep_type_5(self.program()?)?;
-        Some((control, u16::from(sleep_type & 7) << 10 | SLEEP_ENABLE))
+        let port = |offset| number(fixed, offset, 4).and_then(|port| u16::try_from(port).ok()).unwrap_or(0);
+        let enable = fixed.get(52).copied().unwrap_or(0);
+        let [type_a, type_b] = sleep_types_5(self.program()?)?;
+        let value = |sleep_type: u8| u16::from(sleep_type & 7) << 10 | SLEEP_ENABLE;
+        let control = [(port(64), value(type_a)), (port(68), value(type_b))];
+        Some(PowerOff { control, command: (port(48), enable) }).filter(|power_off| power_off.control[0].0 != 0)
     }
 }
 
@@ -119,14 +122,22 @@ pub fn root_buses(program: &[u8]) -> impl Iterator<Item = u8> + '_ {
     })
 }
 
+/// How to switch a machine off.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PowerOff {
+    /// Ports of PM1a and PM1b control, and what is written there. Port 0: there is none.
+    pub control: [(u16, u16); 2],
+    /// The port and the value with which firmware hands power management over. Port or value 0: there is no need.
+    pub command: (u16, u8),
+}
+
 /// PM1 control, bit 13.
 const SLEEP_ENABLE: u16 = 1 << 13;
 
-/// Finds `Name(_S5_, Package(){type, ...})` in the firmware's byte code, without an interpreter for it (ACPI 6.5, 20.2).
-fn sleep_type_5(program: &[u8]) -> Option<u8> {
+/// Finds `Name(_S5_, Package(){type, type, ...})` in the firmware's byte code, without an interpreter for it (ACPI 6.5, 20.2).
+fn sleep_types_5(program: &[u8]) -> Option<[u8; 2]> {
     const NAME: u8 = 0x08;
     const PACKAGE: u8 = 0x12;
-    const BYTE: u8 = 0x0A;
     let at = program.windows(4).position(|window| window == b"_S5_")?;
     let before = program.get(at.checked_sub(2)?..at)?;
     if before[1] != NAME && before != [NAME, b'\\'] {
@@ -138,26 +149,48 @@ fn sleep_type_5(program: &[u8]) -> Option<u8> {
     }
     // The package's length takes 1 to 4 bytes, as its first one says; one byte follows it, the number of elements.
     let length_bytes = 1 + usize::from(*package.get(1)? >> 6);
-    match *package.get(2 + length_bytes)? {
-        BYTE => package.get(3 + length_bytes).copied(),
+    let (first, rest) = small_number(package.get(2 + length_bytes..)?)?;
+    // A package of one element means the same for both.
+    let second = small_number(rest).map_or(first, |(second, _)| second);
+    Some([first, second])
+}
+
+/// A number of one byte at most, and what follows it.
+fn small_number(code: &[u8]) -> Option<(u8, &[u8])> {
+    const BYTE: u8 = 0x0A;
+    match code {
+        [BYTE, value, rest @ ..] => Some((*value, rest)),
         // The constants Zero and One.
-        constant @ (0 | 1) => Some(constant),
+        [constant @ (0 | 1), rest @ ..] => Some((*constant, rest)),
         _ => None,
     }
 }
 
-/// What [`power_off_register`] found, kept for the crash path: port << 16 | value; 0: unknown.
-static POWER_OFF: AtomicU64 = AtomicU64::new(0);
+/// How to switch off, kept for the crash path.
+static POWER_OFF: Once<PowerOff> = Once::new();
 
 /// Remembers how to switch off.
-pub fn set_power_off_register(control: u16, value: u16) {
-    POWER_OFF.store(u64::from(control) << 16 | u64::from(value), Ordering::Relaxed);
+pub fn set_power_off(power_off: PowerOff) {
+    POWER_OFF.call_once(|| power_off);
 }
 
-/// The port and the value that switch the machine off, if the firmware said so.
-pub fn power_off_register() -> Option<(u16, u16)> {
-    let word = POWER_OFF.load(Ordering::Relaxed);
-    (word != 0).then_some(((word >> 16) as u16, word as u16))
+/// PM1 control, bit 0: power management is the system's, not the firmware's.
+const SYSTEM_CONTROLS: u16 = 1 << 0;
+
+/// Switches the machine off, if it is known how. Returns if that does nothing; `wait` lets some time pass.
+pub fn power_off(wait: impl Fn()) {
+    let Some(PowerOff { control, command: (command, enable) }) = POWER_OFF.get() else { return };
+    // SAFETY: the firmware's tables name these ports and values as what switches the machine off, and hands power management over.
+    unsafe {
+        if *command != 0 && *enable != 0 && port::read::<u16>(control[0].0) & SYSTEM_CONTROLS == 0 {
+            port::write(*command, *enable);
+            wait();
+        }
+        for (port, value) in control.iter().filter(|(port, _)| *port != 0) {
+            port::write(*port, *value);
+        }
+    }
+    wait();
 }
 
 /// The root pointer, where a boot loader did not give it: in the firmware's memory (ACPI 6.5, 5.2.5.1).
@@ -168,20 +201,18 @@ pub fn search_root_pointer<M: Memory + ?Sized>(memory: &M) -> Option<u64> {
     })
 }
 
-/// Takes power management over from the firmware: without it, the power-off register may do nothing.
-pub fn enable_acpi_mode<M: Memory + ?Sized>(tables: &Tables<'_, M>) {
-    let Some(fixed) = tables.table(b"FACP") else { return };
-    let command = number(fixed, 48, 4).and_then(|port| u16::try_from(port).ok()).filter(|&port| port != 0);
-    let enable = fixed.get(52).copied().filter(|&value| value != 0);
-    if let (Some(command), Some(enable)) = (command, enable) {
-        // SAFETY: the firmware's tables name this port and value as what hands power management to the system.
-        unsafe { port::write(command, enable) };
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn sleep_types_are_found_for_both_registers() {
+        let both = *b"x\x08_S5_\x12\x08\x04\x0A\x05\x0A\x06\x00\x00";
+        assert_eq!(sleep_types_5(&both), Some([5, 6]));
+        assert_eq!(sleep_types_5(b"x\x08_S5_\x12\x06\x04\x00\x01\x00\x00"), Some([0, 1]));
+        assert_eq!(sleep_types_5(b"x\x08_S5_\x12\x04\x01\x0A\x07"), Some([7, 7]));
+        assert_eq!(sleep_types_5(b"x\x08_S5_\x11"), None);
+    }
 
     #[test]
     fn root_buses_are_those_that_are_spelt_out() {

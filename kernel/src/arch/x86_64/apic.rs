@@ -9,6 +9,8 @@ use x86_64::registers::model_specific::Msr;
 pub const TICK_VECTOR: u8 = 0x40;
 /// Vector of spurious interrupts; its low four bits must be ones on old processors.
 pub const SPURIOUS_VECTOR: u8 = 0xFF;
+/// Vectors of the PC's old controllers, whose spurious interrupts come even though all of theirs are masked.
+pub const LEGACY_VECTORS: core::ops::RangeInclusive<u8> = 0xF0..=0xFF;
 /// Bytes of the register window.
 pub const WINDOW: usize = 4096;
 
@@ -23,6 +25,7 @@ const X2APIC_MSR: u32 = 0x800;
 /// Register offsets (SDM vol. 3, 11.4.1).
 mod register {
     pub(super) const ID: usize = 0x020;
+    pub(super) const VERSION: usize = 0x030;
     pub(super) const TASK_PRIORITY: usize = 0x080;
     pub(super) const END_OF_INTERRUPT: usize = 0x0B0;
     pub(super) const SPURIOUS: usize = 0x0F0;
@@ -30,12 +33,18 @@ mod register {
     pub(super) const COMMAND_HIGH: usize = 0x310;
     pub(super) const TIMER: usize = 0x320;
     pub(super) const LINT0: usize = 0x350;
+    pub(super) const LINT1: usize = 0x360;
     pub(super) const INITIAL_COUNT: usize = 0x380;
     pub(super) const CURRENT_COUNT: usize = 0x390;
     pub(super) const DIVIDE: usize = 0x3E0;
 }
 const SOFTWARE_ENABLE: u32 = 1 << 8;
 const MASKED: u32 = 1 << 16;
+/// A local vector table entry that delivers a non-maskable interrupt.
+const DELIVER_NMI: u32 = 0b100 << 8;
+/// Other entries of the local vector table, and how many entries there must be for each, less one (SDM vol. 3, 11.5.1): error,
+/// performance counters, thermal sensor, corrected machine checks. Firmware may have left them on.
+const OTHER_ENTRIES: [(usize, u32); 4] = [(0x370, 3), (0x340, 4), (0x330, 5), (0x2F0, 6)];
 /// Interrupt command: deliver a non-maskable interrupt, physical destination.
 const SEND_NMI: u32 = 1 << 14 | 0b100 << 8;
 const DIVIDE_BY_16: u32 = 0b0011;
@@ -77,6 +86,14 @@ impl<R: Registers> LocalApic<R> {
         let apic = Self { window, count: AtomicU32::new(0) };
         apic.write(register::TASK_PRIORITY, 0);
         apic.write(register::LINT0, MASKED);
+        // The button, on a real machine.
+        apic.write(register::LINT1, DELIVER_NMI);
+        let last_entry = apic.read(register::VERSION) >> 16 & 0xFF;
+        for (entry, number) in OTHER_ENTRIES {
+            if last_entry >= number {
+                apic.write(entry, MASKED);
+            }
+        }
         apic.write(register::SPURIOUS, SOFTWARE_ENABLE | u32::from(SPURIOUS_VECTOR));
         apic
     }
@@ -111,6 +128,11 @@ impl<R: Registers> LocalApic<R> {
     /// time even if that work takes longer than a period.
     pub fn next_tick(&self) {
         self.write(register::INITIAL_COUNT, self.count.load(Ordering::Relaxed));
+    }
+
+    /// Lets no tick come that is not on its way, until [`next_tick`](Self::next_tick).
+    pub fn pause_tick(&self) {
+        self.write(register::INITIAL_COUNT, 0);
     }
 
     /// Stops the tick.

@@ -3,7 +3,7 @@
 use core::arch::x86_64::{__cpuid, _rdtsc};
 use core::sync::atomic::{AtomicU8, Ordering};
 use x86_64::instructions::interrupts;
-use x86_64::registers::control::{Cr2, Cr3};
+use x86_64::registers::control::{Cr0, Cr2, Cr3, Cr4};
 use x86_64::registers::model_specific::{Efer, EferFlags};
 
 /// The time stamp counter.
@@ -78,6 +78,21 @@ pub fn page_table_root() -> u64 {
 /// The address of the last page fault, as the processor noted it.
 pub fn fault_address() -> u64 {
     Cr2::read_raw()
+}
+
+/// Control registers, as far as a reader of a crash record may want to know them.
+#[derive(Clone, Copy, Debug, Default)]
+#[allow(missing_docs, reason = "the fields are registers, named as the processor's manual names them")]
+pub struct Control {
+    pub cr0: u64,
+    pub cr3: u64,
+    pub cr4: u64,
+}
+
+/// The control registers.
+pub fn control() -> Control {
+    let (frame, flags) = Cr3::read_raw();
+    Control { cr0: Cr0::read_raw(), cr3: frame.start_address().as_u64() | u64::from(flags), cr4: Cr4::read_raw() }
 }
 
 /// Whether a hypervisor runs this machine (CPUID 1, ECX bit 31).

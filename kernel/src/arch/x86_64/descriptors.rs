@@ -49,31 +49,38 @@ struct Gates(UnsafeCell<[Entry<HandlerFunc>; 256]>);
 // SAFETY: only `load` writes, once, before anybody reads.
 unsafe impl Sync for Gates {}
 
-static TASK: Once<TaskStateSegment> = Once::new();
+/// The task state. The processor reads it whenever it takes an exception or interrupt.
+struct Task(UnsafeCell<TaskStateSegment>);
+
+// SAFETY: `load` writes before the processor knows of it, and `use_crash_stacks` by single aligned stores afterwards; nobody has a
+// reference in between.
+unsafe impl Sync for Task {}
+
+static TASK: Task = Task(UnsafeCell::new(TaskStateSegment::new()));
 static TABLES: Once<Tables> = Once::new();
 static GATES: Gates = Gates(UnsafeCell::new([const { Entry::missing() }; 256]));
 
 /// Makes the processor use our own segments, task state and gates: from here on, every exception ends up in [`trap`].
 /// To be called once, on the boot processor.
 pub fn load() {
-    let task = TASK.call_once(|| {
-        let mut task = TaskStateSegment::new();
-        // The structure is packed, so the table is written as a whole.
-        let mut table = task.interrupt_stack_table;
-        table[StackIndex::Fault as usize] = VirtAddr::new(stacks::FAULT.top());
-        table[StackIndex::DoubleFault as usize] = VirtAddr::new(stacks::DOUBLE_FAULT.top());
-        table[StackIndex::Nmi as usize] = VirtAddr::new(stacks::NMI.top());
-        table[StackIndex::MachineCheck as usize] = VirtAddr::new(stacks::MACHINE_CHECK.top());
-        table[StackIndex::Interrupt as usize] = VirtAddr::new(stacks::INTERRUPT.top());
-        table[StackIndex::Debug as usize] = VirtAddr::new(stacks::DEBUG.top());
-        task.interrupt_stack_table = table;
-        task
-    });
+    let mut task = TaskStateSegment::new();
+    // The structure is packed, so the table is written as a whole.
+    let mut table = task.interrupt_stack_table;
+    table[StackIndex::Fault as usize] = VirtAddr::new(stacks::FAULT.top());
+    table[StackIndex::DoubleFault as usize] = VirtAddr::new(stacks::DOUBLE_FAULT.top());
+    table[StackIndex::Nmi as usize] = VirtAddr::new(stacks::NMI.top());
+    table[StackIndex::MachineCheck as usize] = VirtAddr::new(stacks::MACHINE_CHECK.top());
+    table[StackIndex::Interrupt as usize] = VirtAddr::new(stacks::INTERRUPT.top());
+    table[StackIndex::Debug as usize] = VirtAddr::new(stacks::DEBUG.top());
+    task.interrupt_stack_table = table;
+    // SAFETY: to be called once, before the processor uses the structure, as the function's documentation says.
+    unsafe { *TASK.0.get() = task };
     let tables = TABLES.call_once(|| {
         let mut gdt = GlobalDescriptorTable::new();
         let code = gdt.append(Descriptor::kernel_code_segment());
         let data = gdt.append(Descriptor::kernel_data_segment());
-        let task = gdt.append(Descriptor::tss_segment(task));
+        // SAFETY: the structure is static, and what is written to it later leaves it a valid one.
+        let task = gdt.append(unsafe { Descriptor::tss_segment_unchecked(TASK.0.get()) });
         Tables { gdt, code, data, task }
     });
     tables.gdt.load();
@@ -106,6 +113,21 @@ fn load_gates() {
         DescriptorTablePointer { limit: (size_of_val(gates) - 1) as u16, base: VirtAddr::new(GATES.0.get() as u64) };
     // SAFETY: the table is static, and all of its gates are valid.
     unsafe { lidt(&pointer) };
+}
+
+/// Gives interrupts and non-maskable interrupts other stacks from here on: a crash may have begun on theirs, and what it has to say may
+/// lie there.
+pub fn use_crash_stacks() {
+    let stacks = [(StackIndex::Interrupt, stacks::CRASH_INTERRUPT.top()), (StackIndex::Nmi, stacks::CRASH_NMI.top())];
+    for (index, top) in stacks {
+        // SAFETY: the entry lies inside the structure, which is static; it is not aligned to 8 bytes. The processor may read it at any
+        // time: either the old or the new stack, or, as x86 does not promise one store of these bytes, at worst of a non-maskable
+        // interrupt in this very instruction, nothing in between, since it is taken between instructions.
+        unsafe {
+            let table = (&raw mut (*TASK.0.get()).interrupt_stack_table).cast::<VirtAddr>();
+            table.add(index as usize).write_unaligned(VirtAddr::new(top));
+        }
+    }
 }
 
 /// Makes the delivery of a page fault fault again, which is a double fault.

@@ -119,11 +119,7 @@ fn notify(ending: Ending, event: u8) {
 
 /// Switches the machine off by ACPI, and halts where that does nothing.
 fn power_off() -> ! {
-    if let Some((control, value)) = acpi::power_off_register() {
-        // SAFETY: the firmware's tables name this port as the one that switches the machine off.
-        unsafe { port::write(control, value) };
-        wait();
-    }
+    acpi::power_off(wait);
     cpu::halt()
 }
 

@@ -8,6 +8,7 @@ pub mod descriptors;
 pub mod entry;
 pub mod exit;
 pub mod flags;
+pub mod machine_check;
 pub mod pit;
 pub mod port;
 pub mod rtc;

@@ -57,11 +57,18 @@ pub static NMI: Stack<{ 32 << 10 }> = Stack::new();
 pub static DEBUG: Stack<{ 32 << 10 }> = Stack::new();
 /// For interrupts: the timer tick writes out logs.
 pub static INTERRUPT: Stack<{ 32 << 10 }> = Stack::new();
+/// For interrupts and non-maskable ones once a crash has begun: what crashed may lie on the stacks above, and is not overwritten.
+pub static CRASH_INTERRUPT: Stack<{ 8 << 10 }> = Stack::new();
+/// See [`CRASH_INTERRUPT`].
+pub static CRASH_NMI: Stack<{ 8 << 10 }> = Stack::new();
 /// One for each level of crash.
 pub static CRASH: [Stack<{ 64 << 10 }>; CRASH_LEVELS] = [const { Stack::new() }; CRASH_LEVELS];
 
+/// How many stacks the kernel has of its own.
+const OWN: usize = 8 + CRASH_LEVELS;
+
 /// Names and places of all stacks of the kernel's own.
-pub fn own() -> [(&'static str, Range<u64>); 6 + CRASH_LEVELS] {
+pub fn own() -> [(&'static str, Range<u64>); OWN] {
     [
         ("fault", FAULT.range()),
         ("double fault", DOUBLE_FAULT.range()),
@@ -69,6 +76,8 @@ pub fn own() -> [(&'static str, Range<u64>); 6 + CRASH_LEVELS] {
         ("nmi", NMI.range()),
         ("debug", DEBUG.range()),
         ("interrupt", INTERRUPT.range()),
+        ("interrupt in crash", CRASH_INTERRUPT.range()),
+        ("nmi in crash", CRASH_NMI.range()),
         ("crash", CRASH[0].range()),
         ("second crash", CRASH[1].range()),
         ("third crash", CRASH[2].range()),
@@ -76,7 +85,7 @@ pub fn own() -> [(&'static str, Range<u64>); 6 + CRASH_LEVELS] {
 }
 
 /// The guard pages of all stacks of the kernel's own.
-pub fn guards() -> [u64; 6 + CRASH_LEVELS] {
+pub fn guards() -> [u64; OWN] {
     own().map(|(_, range)| range.start - GUARD as u64)
 }
 

@@ -177,6 +177,12 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>, const N: usize> Console<'_, B, N> {
 }
 
 impl Target {
+    /// The boot's number there, the tile that is being written, and its round.
+    pub fn position(&self) -> Option<(u32, u32, u32)> {
+        let current = self.state.current?;
+        Some((self.state.identity?.boot, current.tile, current.round))
+    }
+
     /// The part of a console's state that says which tiles it is concerned with.
     pub(super) fn tiles(&self) -> Tiles {
         let state = &self.state;
