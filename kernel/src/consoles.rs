@@ -16,7 +16,7 @@ use crate::devices::find::{Progress, Ready, Starting};
 use crate::devices::platform::Machine;
 use crate::{logger, scan, serial_log, survey, tick};
 use alloc::vec::Vec;
-use block::{BlockDevice, State};
+use block::{Access, BlockDevice, State, WriteCache};
 use blockconsole::console::{self, Config, Console};
 use blockconsole::marks::BootFacts;
 use blockconsole::place::Place;
@@ -287,6 +287,12 @@ impl Consoles {
             geometry.block_size,
             geometry.write_cache
         );
+        if geometry.write_cache == WriteCache::Unknown {
+            info!("{name}: the host offers no flush: what is written is as durable as the host makes it");
+        }
+        if let Access::ReadOnly(why) = geometry.access {
+            info!("{name}: takes no writes: {why}");
+        }
         let running = &mut self.running;
         let places = scan::find_consoles(&name, &mut disk, settings, &mut || {
             tick::alive();

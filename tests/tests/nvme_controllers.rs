@@ -40,7 +40,9 @@ fn small_transfers_and_no_limit() {
 
 #[test]
 fn no_write_cache() {
-    takes_lines_and_a_crash(&["write-cache=off"]);
+    let scene = takes_lines_and_a_crash(&["write-cache=off"]);
+    let found: Vec<String> = scene.lines(0).into_iter().filter(|line| line.contains(" KiB in blocks of ")).collect();
+    assert!(!found.is_empty() && found.iter().all(|line| line.ends_with("WriteThrough")), "{found:#?}");
 }
 
 #[test]
@@ -117,7 +119,12 @@ fn several_namespaces_and_what_must_not_be_written_stays_as_it_is() {
         assert!(before == after, "{} was written to", namespace.name);
     }
     let lines = bcon_lines(&scene.path("plain"));
-    assert!(lines.iter().any(|line| line.contains("zoned namespace")), "the reason is not in the log");
+    for (id, why) in
+        [(7, "its format has protection information"), (8, "its format has metadata"), (9, "zoned namespace")]
+    {
+        let said = format!("nvme0n{id}: takes no writes: {why}");
+        assert!(lines.iter().any(|line| line.contains(&said)), "{said:?} is not in the log: {lines:#?}");
+    }
 }
 
 #[test]

@@ -52,7 +52,13 @@ fn neither_event_index_nor_indirect_descriptors() {
 #[test]
 fn a_disk_without_flush_is_said_to_be_so() {
     let lines = takes_lines_and_a_crash(Kind::Virtio, &["write-cache=off", "config-wce=off"], |_| {});
-    assert!(lines.iter().any(|line| line.contains("vda: ") && line.contains("Unknown")), "{lines:#?}");
+    let said = "vda: the host offers no flush: what is written is as durable as the host makes it";
+    assert!(lines.iter().any(|line| line.contains(said)), "{lines:#?}");
+}
+
+#[test]
+fn a_disk_that_takes_neither_discards_nor_writes_of_zeroes() {
+    takes_lines_and_a_crash(Kind::Virtio, &["discard=off", "write-zeroes=off"], |_| {});
 }
 
 /// A machine without PCI names its disks on the command line, unless it has ACPI, where they stand in its byte code.
@@ -70,6 +76,9 @@ fn a_machine_without_a_bus_with_acpi_and_without() {
 #[test]
 fn seventy_thousand_writes_wrap_the_indices_of_queues() {
     const WRITES: u64 = 70_000;
+    /// A host that is busy may take its time, and have its doorbell rung again without need: 0 to 6 times on an idle one, 79 times
+    /// on one with four times the load that it can carry.
+    const MOST_RUNG_AGAIN: u64 = 150;
     let programs = Programs::build_with("bench", false).unwrap();
     for kind in [Kind::Virtio, Kind::Nvme] {
         let mut scene = Scene::new();
@@ -81,8 +90,7 @@ fn seventy_thousand_writes_wrap_the_indices_of_queues() {
         let said = format!(": {WRITES} writes are over, doorbells rung again: ");
         let again =
             text.lines().find_map(|line| line.strip_prefix("bench: ")?.split_once(&said)?.1.parse::<u64>().ok());
-        // A host that is busy may take its time, and have its doorbell rung again without need.
-        assert!(again.is_some_and(|again| again < WRITES / 100), "{kind:?}: {again:?}: {report}");
+        assert!(again.is_some_and(|again| again < MOST_RUNG_AGAIN), "{kind:?}: {again:?}: {report}");
     }
 }
 

@@ -42,6 +42,8 @@ pub(crate) struct Port<P: Platform, T: Transport> {
     session: Option<Session>,
     flights: Flights,
     next_check: Deadline,
+    /// Requests that had been completed at the last check, or when the queue was last empty.
+    completed_before: u64,
     /// Whether the device must be looked at before the first request: it was set up by somebody else.
     unverified: bool,
     /// Whether it was given up while it owed answers, which may come yet.
@@ -67,6 +69,7 @@ impl<P: Platform, T: Transport> Port<P, T> {
             session: None,
             flights: Flights::new(),
             next_check: Deadline(0),
+            completed_before: 0,
             unverified: false,
             owes_answers: false,
             reset_began: None,
@@ -257,6 +260,7 @@ impl<P: Platform, T: Transport> Port<P, T> {
         let deadline = Deadline(now.saturating_add(self.controller.timeouts.request_ns));
         if self.queue.in_flight() == 0 {
             self.next_check = Deadline(now.saturating_add(CHECK_NS));
+            self.completed_before = self.counters.completed;
         }
         let sectors = match data {
             Data::In { len, .. } | Data::Out { len, .. } => len / SECTOR_SIZE,

@@ -15,7 +15,8 @@ use crate::controller::{CHECK_NS, Failure, Health, Phase, Silence};
 use crate::event::Event;
 
 impl<P: Platform, T: Transport> Port<P, T> {
-    /// Every [`CHECK_NS`] while requests are in flight: looks at the device's status, at the deadlines, and rings again.
+    /// Every [`CHECK_NS`] while requests are in flight: looks at the device's status and at the deadlines, and rings again if
+    /// nothing was completed since the last time.
     pub(super) fn check(&mut self) {
         if self.queue.in_flight() == 0 {
             return;
@@ -54,8 +55,11 @@ impl<P: Platform, T: Transport> Port<P, T> {
                 return self.die(failure);
             }
         }
-        self.controller.transport.notify(self.number);
-        self.counters.notified_again += 1;
+        let before = core::mem::replace(&mut self.completed_before, self.counters.completed);
+        if before == self.counters.completed {
+            self.controller.transport.notify(self.number);
+            self.counters.notified_again += 1;
+        }
     }
 
     fn patience(&self, now: u64) -> Deadline {
