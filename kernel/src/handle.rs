@@ -9,7 +9,7 @@ use crate::crash::plan::{self, Plan};
 use crate::crash::rehearsal::{self, Rehearsed};
 use crate::devices::find::{self, Numbers};
 use crate::previous::{self, Previous};
-use crate::{devices, image, logger, screen, serial_log, tick};
+use crate::{devices, image, logger, screen, serial_log, survey, tick};
 use blockconsole::marks::BootFacts;
 use blockconsole::ring::RingIdentity;
 use log::{debug, info, warn};
@@ -63,8 +63,10 @@ impl Kernel {
         let mut starting = find::start_pci(&self.config, &mut numbers);
         starting.extend(find::start_mmio(self.words.mmio_devices(), self.firmware, &mut numbers));
         consoles::add(starting);
+        survey::reached(survey::Phase::DevicesStarted);
         plan::devices_are_known();
         consoles::settle(clock::now_ns().saturating_add(SETTLE_NS));
+        survey::reached(survey::Phase::Mounted);
         match rehearsal::rehearse() {
             failed @ Rehearsed::Failed(_) => warn!("rehearsal of the crash path: {failed}"),
             worked => debug!("rehearsal of the crash path: {worked}"),

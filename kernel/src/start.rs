@@ -33,6 +33,7 @@ impl Start {
     pub fn bring_up(self) -> Kernel {
         let boot_info = self.boot_info;
         clock::start();
+        survey::reached(survey::Phase::Entered);
         crash::install_traps();
         descriptors::load();
         let stack = boot_info.kernel_stack_bottom;
@@ -62,6 +63,7 @@ impl Start {
         if !tick::start(words.hang_ms, words.watchdog) {
             warn!("no timer for the tick: the log is written out only when the program yields");
         }
+        survey::reached(survey::Phase::Up);
         Kernel::new(words, identity, config, firmware, previous)
     }
 }

@@ -122,6 +122,7 @@ fn namespaces(number: usize, controller: &mut nvme::Controller<Machine>) -> Vec<
     let namespaces = controller.take_namespaces();
     let ready = |(namespace, port): (nvme::Namespace<Machine>, nvme::CrashPort<Machine>)| {
         let name = Name::nvme(number, namespace.info().id);
+        survey::describe_namespace(&name, namespace.info());
         match stations::open(name, Controller::Nvme(number), Disk::nvme_crash(port)) {
             Some(station) => Some(Ready { name, disk: Disk::nvme(namespace), station }),
             None => {

@@ -1,11 +1,12 @@
 //! Disks and their partition tables, as they come up.
 
+use super::bytes::number;
 use super::{TARGET, finding, is_on};
 use crate::devices::disk::Name;
 use block::BlockReader;
 use core::fmt;
 use log::info;
-use partition::Places;
+use partition::{Places, Table};
 use virtio_blk::Session;
 use virtio_blk::spec::Features;
 
@@ -58,5 +59,35 @@ pub fn look_at(name: &Name, reader: &mut impl BlockReader, scratch: &mut [u8], p
     for problem in report.problems() {
         finding(format_args!("{name}: partition table: {problem}"));
     }
+    if report.table == Table::Gpt
+        && let Some(problem) = backup_problem(reader, scratch)
+    {
+        finding(format_args!("{name}: partition table: {problem}"));
+    }
     places.clear();
+}
+
+/// What is wrong with the second header of a GPT, which the scan only looks at where the first one is damaged: firmware and tools
+/// then have nothing to fall back on.
+fn backup_problem(reader: &mut impl BlockReader, scratch: &mut [u8]) -> Option<&'static str> {
+    let block = scratch.get_mut(..reader.block_size() as usize)?;
+    let last = reader.block_count().checked_sub(1)?;
+    let mut header = |at, block: &mut [u8]| {
+        reader.read_blocks(at, block).ok()?;
+        // Itself, the other one, the disk's GUID, the entries' checksum (UEFI 2.10, 5.3.2).
+        let field = |offset| number(block, offset, 8);
+        let fields = (field(24)?, field(32)?, field(56)?, field(64)?, number(block, 88, 4)?);
+        (block.starts_with(b"EFI PART") && fields.0 == at).then_some(fields)
+    };
+    let (_, second, disk, disk_end, entries) = header(1, block)?;
+    if second != last {
+        return Some("its backup is not at the disk's end, which is larger than the table says");
+    }
+    match header(last, block) {
+        None => Some("its backup is missing or damaged"),
+        Some(backup) if backup.1 != 1 || (backup.2, backup.3, backup.4) != (disk, disk_end, entries) => {
+            Some("its backup says something else")
+        }
+        Some(_) => None,
+    }
 }

@@ -13,10 +13,12 @@ pub mod memory;
 mod nvme;
 mod pci;
 pub mod smbios;
+mod timing;
 
 pub use disks::{describe_virtio, look_at};
 pub use firmware::{note as note_firmware, regions as firmware_regions};
-pub use nvme::keep as keep_controller;
+pub use nvme::{describe_namespace, keep as keep_controller};
+pub use timing::{Phase, reached};
 
 use crate::arch::clock;
 use crate::memory::FirmwareMemory;
@@ -84,12 +86,7 @@ pub fn run(kernel: &mut Kernel) {
     nvme::describe(|| kernel.pump());
     describe_previous(kernel);
     consoles::describe();
-    info!(
-        target: TARGET,
-        "timing: kernel_at_us={} survey_us={}",
-        begun / 1000,
-        clock::now_ns().saturating_sub(begun) / 1000
-    );
+    timing::describe(begun);
     summarize();
 }
 

@@ -1,12 +1,16 @@
 //! NVMe controllers: names, health, latest errors, self-tests.
 
+use super::bytes::Quoted;
 use super::{TARGET, finding};
 use crate::arch::clock;
 use crate::devices::platform::Machine;
+use crate::start::Hex;
+use alloc::format;
 use alloc::vec::Vec;
 use block::State;
+use core::fmt;
 use log::info;
-use nvme::{Controller, Health, Log, LogKind, SelfTest};
+use nvme::{Controller, ControllerInfo, Health, Log, LogKind, NamespaceInfo, SelfTest};
 use spin::Mutex;
 
 /// Most controllers that are kept.
@@ -33,7 +37,7 @@ pub(super) fn describe(mut pump: impl FnMut()) {
     for (number, controller) in &mut controllers {
         let name = Name(*number);
         if let Some(info) = controller.info() {
-            info!(target: TARGET, "nvme: {name} {info}");
+            describe_controller(name, &info);
         }
         if let State::Dead(error) = controller.state() {
             match controller.failure() {
@@ -85,8 +89,67 @@ fn ask(controller: &mut Controller<Machine>, kind: LogKind, pump: &mut impl FnMu
     None
 }
 
+fn describe_controller(name: Name, info: &ControllerInfo) {
+    info!(
+        target: TARGET,
+        "nvme: {name} vendor={:04x} model={} serial={} firmware={} version={}.{}.{} controller_id={} namespaces={} max_transfer={} write_cache={} write_zeroes={} error_log={}",
+        info.vendor,
+        Quoted(format!("{}", info.model).as_bytes()),
+        Quoted(format!("{}", info.serial).as_bytes()),
+        Quoted(format!("{}", info.firmware).as_bytes()),
+        info.version >> 16,
+        info.version >> 8 & 0xFF,
+        info.version & 0xFF,
+        info.controller_id,
+        info.max_namespace_id,
+        info.max_transfer_bytes.unwrap_or(0),
+        info.has_write_cache,
+        info.has_write_zeroes,
+        info.error_log_entries
+    );
+    info!(target: TARGET, "nvme: {name} subsystem={}", Quoted(format!("{}", info.subsystem).as_bytes()));
+}
+
+/// Logs what a namespace is, if there is a survey.
+pub fn describe_namespace(name: &crate::devices::disk::Name, info: &NamespaceInfo) {
+    if !super::is_on() {
+        return;
+    }
+    let names = &info.names;
+    info!(
+        target: TARGET,
+        "nvme: {name} id={} blocks={} block_size={} metadata={} shared={} access={:?} eui64={} nguid={} uuid={}",
+        info.id,
+        info.block_count,
+        info.block_size,
+        info.metadata_bytes,
+        info.is_shared,
+        info.access,
+        Hex(&names.eui64),
+        Hex(&names.nguid),
+        Hex(&names.uuid)
+    );
+}
+
 fn describe_health(name: Name, health: &Health) {
-    info!(target: TARGET, "nvme: {name} health: {health}");
+    let celsius = fmt::from_fn(|f| match health.celsius {
+        Some(celsius) => write!(f, "{celsius}"),
+        None => f.write_str("unknown"),
+    });
+    info!(
+        target: TARGET,
+        "nvme: {name} health=0x{:02x} celsius={celsius} used_percent={} spare_percent={} read_mb={} written_mb={} power_cycles={} power_on_hours={} unsafe_shutdowns={} media_errors={} errors_ever={}",
+        health.critical_warning,
+        health.percentage_used,
+        health.available_spare,
+        health.bytes_read / 1_000_000,
+        health.bytes_written / 1_000_000,
+        health.power_cycles,
+        health.power_on_hours,
+        health.unsafe_shutdowns,
+        health.media_errors,
+        health.error_log_entries
+    );
     for warning in health.warnings() {
         finding(format_args!("{name}: SMART: {warning}"));
     }

@@ -2,8 +2,10 @@
 
 use super::{TARGET, finding};
 use crate::devices::pci::Config;
+use crate::devices::platform::Machine;
 use log::info;
 use pci::{Address, ConfigSpace, Function};
+use platform::{Platform, Registers};
 
 /// Base address registers of a device and of a bridge (PCI 3.0, 6.2.5.1 and PCI-to-PCI Bridge 1.2, 3.2).
 const BARS: u16 = 0x10;
@@ -34,7 +36,11 @@ fn describe_one<C: ConfigSpace + ?Sized>(function: &Function<'_, C>) {
         identity.revision
     );
     if let Some(device) = virtio_name(identity.vendor, identity.device) {
-        info!(target: TARGET, "pci: {address} virtio={device}");
+        // A disk is its driver's alone, and is described by that.
+        match (device != "block").then(|| virtio_features(function)).flatten() {
+            Some(features) => info!(target: TARGET, "pci: {address} virtio={device} features={features:#x}"),
+            None => info!(target: TARGET, "pci: {address} virtio={device}"),
+        }
     }
     describe_bars(function, address);
     let Some(link) = function.link() else { return };
@@ -102,6 +108,30 @@ fn class_name(base: u8, sub: u8) -> &'static str {
         (0x12, _) => "accelerator",
         _ => "other",
     }
+}
+
+/// The features that a virtio device offers, by its common configuration (virtio 1.3, 4.1.4.3), if firmware has set that up.
+fn virtio_features<C: ConfigSpace + ?Sized>(function: &Function<'_, C>) -> Option<u64> {
+    const VENDOR_SPECIFIC: u8 = 9;
+    const COMMON: u8 = 1;
+    let is_common = |offset: &u16| function.read8(offset + 3) == COMMON;
+    let mut offsets = function.capabilities().filter(|found| found.id == VENDOR_SPECIFIC).map(|found| found.offset);
+    let offset = offsets.find(is_common)?;
+    let bar = u16::from(function.read8(offset + 4));
+    let low = Some(bar).filter(|bar| *bar < DEVICE_BARS).map(|bar| function.read32(BARS + 4 * bar))?;
+    let is_wide = low & 0b111 == 0b100 && bar + 1 < DEVICE_BARS;
+    let high = if is_wide { u64::from(function.read32(BARS + 4 * (bar + 1))) << 32 } else { 0 };
+    let start = high | u64::from(low & !0xF);
+    let is_on = function.command().contains(pci::spec::Command::MEMORY);
+    if low & 1 != 0 || start == 0 || !is_on {
+        return None;
+    }
+    let registers = Machine.map_registers(start + u64::from(function.read32(offset + 8)), 8)?;
+    let half = |select| {
+        registers.write32(0, select);
+        u64::from(registers.read32(4))
+    };
+    Some(half(1) << 32 | half(0))
 }
 
 /// What a virtio device is (virtio 1.3, 4.1.2 and 5).

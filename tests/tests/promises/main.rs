@@ -8,6 +8,7 @@ mod campaigns;
 mod crash_records;
 mod damaged_images;
 mod decoys;
+mod diagnosis;
 mod dying_disk;
 mod every_line;
 mod following;
