@@ -41,6 +41,10 @@ pub(crate) struct AnywhereOptions {
     #[arg(long, value_name = "N", default_value_t = 200)]
     count: usize,
 
+    /// Go on drawing until so many different instructions have been crashed at; gives up at ten times as many guests.
+    #[arg(long, value_name = "N", conflicts_with_all = ["count", "replay"])]
+    distinct: Option<usize>,
+
     /// What the places are drawn from; the same number gives the same places.
     #[arg(long, value_name = "NUMBER", default_value_t = 1)]
     seed: u64,
@@ -89,9 +93,11 @@ pub(crate) fn anywhere(options: &AnywhereOptions) -> Result<ExitCode> {
     let symbols = Symbols::open(&programs.kernel)?;
     let places = match options.replay {
         Some(place) => vec![place; options.count.clamp(1, 20)],
-        None => draw(options.seed, options.count),
+        None => draw(options.seed, options.distinct.map_or(options.count, |distinct| distinct * 10)),
     };
     let runs = run_all(&programs, &places, options);
+    let reached: BTreeSet<u64> = runs.iter().filter_map(|run| run.at).collect();
+    let is_enough = options.distinct.is_none_or(|distinct| reached.len() >= distinct);
     print!("{}", describe(&runs, &symbols));
     if let Some(path) = &options.json {
         let list: Vec<_> = runs
@@ -104,15 +110,22 @@ pub(crate) fn anywhere(options: &AnywhereOptions) -> Result<ExitCode> {
         let text = serde_json::to_string_pretty(&json!({ "seed": options.seed, "places": list }))?;
         fs::write(path, text).with_context(|| format!("cannot write {}", path.display()))?;
     }
-    Ok(if runs.iter().all(|run| run.problem.is_none()) { ExitCode::SUCCESS } else { ExitCode::from(20) })
+    let is_captured = is_enough && runs.iter().all(|run| run.problem.is_none());
+    Ok(if is_captured { ExitCode::SUCCESS } else { ExitCode::from(20) })
 }
 
 fn run_all(programs: &Programs, places: &[Place], options: &AnywhereOptions) -> Vec<Run> {
-    let (next, runs) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
+    let (next, runs, reached) = (AtomicUsize::new(0), Mutex::new(Vec::new()), Mutex::new(BTreeSet::new()));
+    let is_enough = || {
+        let count = reached.lock().map_or(0, |reached| reached.len());
+        options.distinct.is_some_and(|distinct| count >= distinct)
+    };
     thread::scope(|scope| {
         for _ in 0..options.jobs {
             scope.spawn(|| {
-                while let Some(&place) = places.get(next.fetch_add(1, Ordering::Relaxed)) {
+                while !is_enough()
+                    && let Some(&place) = places.get(next.fetch_add(1, Ordering::Relaxed))
+                {
                     let run = try_run(programs, place, &options.append).unwrap_or_else(|error| Run {
                         place,
                         at: None,
@@ -121,8 +134,9 @@ fn run_all(programs: &Programs, places: &[Place], options: &AnywhereOptions) -> 
                     if let Some(problem) = &run.problem {
                         println!("{place}: {problem}");
                     }
-                    // Only a panic of another thread could poison it, and that ends everything.
-                    if let Ok(mut runs) = runs.lock() {
+                    // Only a panic of another thread could poison them, and that ends everything.
+                    if let (Ok(mut runs), Ok(mut reached)) = (runs.lock(), reached.lock()) {
+                        reached.extend(run.at);
                         runs.push(run);
                     }
                 }

@@ -95,9 +95,25 @@ pub(super) fn tables(runs: &[Run]) -> String {
     if !failed.is_empty() {
         let _ = writeln!(text, "\nnot captured, or not as it should be: {}", failed.join(", "));
     }
-    text + "captured: of all consoles, those that have the whole record, and the word exactly once.\n\
+    text + &goals(runs)
+        + "captured: of all consoles, those that have the whole record, and the word exactly once.\n\
         us to durable: from the crash until the console's flush was done, by the guest's clock.\n\
         commands: reads, writes, erasures and flushes of a console after the crash.\n"
+}
+
+/// What the design wants of all of it, in us of the guest's clock, and whether it is so. On a machine that is busy with other things, times
+/// are those of the machine.
+fn goals(runs: &[Run]) -> String {
+    const MEDIAN: u64 = 2_000;
+    const WORST: u64 = 5_000;
+    let word = |is_kept| if is_kept { "kept" } else { "not kept" };
+    let captured = runs.iter().filter(|run| run.is_captured()).count();
+    let mut text = format!("\ngoals: all {} guests captured: {}", runs.len(), word(captured == runs.len()));
+    if let Some([_, median, worst]) = spread(runs.iter().flat_map(|run| &run.said).map(|said| said.micros).collect()) {
+        text += &format!("; median at most {MEDIAN} us: {}", word(median <= MEDIAN));
+        text += &format!("; worst at most {WORST} us: {}", word(worst <= WORST));
+    }
+    text + "\n"
 }
 
 pub(super) fn to_json(runs: &[Run]) -> Result<String> {
