@@ -172,8 +172,8 @@ fn places(crash: &Crash, kernel: &Path) -> String {
     };
     let mut text = "  that is:\n".to_owned();
     for (index, address) in record.frames.iter().enumerate() {
-        // A trap's own address is that of the instruction; all others are those that calls return to.
-        let is_return = index > 0 || record.trap.is_none();
+        // Where a trap or an interrupt struck is the address of an instruction; all others are those that calls return to.
+        let is_return = index > 0 || record.register("rip") != Some(*address);
         let frames = symbols.frames(*address, is_return);
         if frames.is_empty() {
             text += &format!("  | {index}: {address:#018x}\n");
