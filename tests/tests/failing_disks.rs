@@ -105,10 +105,44 @@ fn a_write_that_hangs_for_three_seconds_costs_nothing() {
         let mut running = scene.start("app=lines:2000 serial=off");
         let started = Instant::now();
         hold(started);
+        // Nothing of it would show that anything was held back if this were wrong.
+        let printed = String::from_utf8_lossy(&running.serial().bytes()).into_owned();
+        assert!(!printed.contains("blockconsole: finished"), "{kind:?}: {printed}");
         running.release_write(0).unwrap();
         running.wait().unwrap().expect(Outcome::Finished).unwrap();
         assert!(has_all(&scene.lines(0), 2000), "{kind:?}");
     }
+}
+
+/// The guest's time of the first line that contains this, in milliseconds.
+fn stamp_ms(lines: &[String], text: &str) -> u64 {
+    let line = lines.iter().find(|line| line.contains(text)).unwrap_or_else(|| panic!("no {text:?} in {lines:#?}"));
+    let stamp =
+        line.strip_prefix('[').and_then(|line| line.split_once(']')).map(|(stamp, _)| stamp.trim().parse::<f64>());
+    (stamp.unwrap().unwrap() * 1000.0) as u64
+}
+
+/// What a busy host may add to a deadline. Time-outs that are not those asked for are longer.
+const SLACK_MS: u64 = 4000;
+
+/// A controller that is asked for an Abort and does not know how, as QEMU's, gets the time that a command may take at most.
+#[test]
+fn a_write_that_outlasts_the_patience_with_a_controller_costs_nothing() {
+    let mut scene = Scene::with_consoles(&[Kind::Nvme, Kind::Virtio]);
+    scene.disk(0).faults = vec!["hang".parse().unwrap()];
+    // An Abort after 2 s, and a reset after 6 s, which QEMU would not survive: it waits for the write with all locks held.
+    let mut running = scene.start("app=lines:2000 disk_patience_ms=2000 loglevel=info");
+    running.wait_for_serial("nvme0: the controller answers, but does not abort: waiting on").unwrap();
+    running.release_write(0).unwrap();
+    let report = running.wait().unwrap().expect(Outcome::Finished).unwrap();
+    for disk in 0..2 {
+        let lines = scene.lines(disk);
+        assert!(has_all(&lines, 2000), "disk {disk}: {report}");
+        assert!(!contains(&lines, "no longer logging to ") && !contains(&lines, "resetting the controller: no answer"));
+    }
+    let lines = scene.lines(1);
+    let waited = stamp_ms(&lines, " is not answered after ") - stamp_ms(&lines, " nvme0n1: 8192 KiB in blocks of ");
+    assert!((2000..2000 + SLACK_MS).contains(&waited), "given up after {waited} ms: {report}");
 }
 
 #[test]
@@ -127,7 +161,18 @@ fn a_disk_that_was_given_up_is_taken_back_when_it_answers() {
     assert!(is_back, "{}", String::from_utf8_lossy(&running.serial().bytes()));
     running.qmp().inject_nmi().unwrap();
     let report = running.wait().unwrap().expect(Outcome::Crashed { durable_everywhere: true }).unwrap();
-    let last = numbers(&scene.lines(1), 20_000).len();
+    let lines = scene.lines(1);
+    // 300 ms for the request, and twice that for an answer to come late.
+    let begun = stamp_ms(&lines, " vda: 8192 KiB in blocks of ");
+    for (event, deadline) in [
+        (" are not answered in time", 300),
+        ("device is dead: it does not answer", 900),
+        ("no longer logging to vda", 900),
+    ] {
+        let waited = stamp_ms(&lines, event) - begun;
+        assert!((deadline..deadline + SLACK_MS).contains(&waited), "{event:?} after {waited} ms: {report}");
+    }
+    let last = numbers(&lines, 20_000).len();
     for disk in 0..2 {
         let lines = scene.lines(disk);
         let mut numbers = numbers(&lines, 20_000);

@@ -51,13 +51,41 @@ fn crashes_at_each_step(properties: &[&str]) {
 }
 
 #[test]
-
 fn with_a_spare_queue_pair() {
     crashes_at_each_step(&[]);
 }
 
 #[test]
-
 fn with_one_queue_pair() {
     crashes_at_each_step(&["max_ioqpairs=1"]);
+}
+
+/// The first reset is the start's. This is another, of a controller that has commands and keeps them too long.
+#[test]
+fn in_a_reset_that_is_to_bring_a_controller_back() {
+    let steps = STEPS.iter().filter(|step| step.starts_with("reset.") || step.starts_with("init."));
+    for step in steps.map(|step| format!("{step}:2")).chain(["abort.sent:1".to_owned()]) {
+        let mut scene = Scene::with_consoles(&[Kind::Nvme, Kind::Virtio]);
+        scene.disk(0).slow = Some(1_000_000);
+        let (point, _) = step.split_once(':').unwrap();
+        let words = "app=lines:1000000 loglevel=info disk_patience_ms=100";
+        let mut running = scene.start(&format!("{words} crash=panic-in-driver:nvme.{point} crash.at=nvme.{step}"));
+        running.wait_for_serial("now logging to nvme0n1 at").unwrap();
+        running.limit_writes(0, 4).unwrap();
+        let report = running.wait().unwrap();
+        let report = report.expect(Outcome::Crashed { durable_everywhere: true }).unwrap();
+        for disk in 0..2 {
+            let lines = scene.lines(disk);
+            assert!(crash_record(&lines).unwrap().is_some(), "{step}: no record on disk {disk}: {report}");
+        }
+    }
+}
+
+#[test]
+fn in_the_middle_of_a_shutdown() {
+    let scene = Scene::with_consoles(&[Kind::Nvme, Kind::Virtio]);
+    let report = scene.run_crash("app=lines:100 serial=off crash=panic-in-driver:nvme.shutdown.requested");
+    for disk in 0..2 {
+        assert!(crash_record(&scene.lines(disk)).unwrap().is_some(), "no record on disk {disk}: {report}");
+    }
 }
