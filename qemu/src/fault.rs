@@ -5,12 +5,14 @@
 //!         | "nth-write:" N
 //!         | "hang"
 //!         | "hang-flush"
+//!         | "hang-read"
 //!   KIND  = "eio-read" | "eio-write" | "eio-flush" | "enospc"
 //! ```
 //!
 //! `eio-…` fails these requests with EIO, `enospc` fails writes with ENOSPC: always, or `-once`; all of them, or
 //! those that touch a sector (512 bytes each, whatever the disk's block size). `nth-write:N` lets N - 1 writes
-//! pass, and fails each from the N-th on with EIO. `hang` holds the first write back for ever, `hang-flush` the first flush.
+//! pass, and fails each from the N-th on with EIO. `hang` holds the first write back for ever, `hang-flush` the first flush,
+//! `hang-read` the first read.
 
 use std::fmt;
 use std::str::FromStr;
@@ -36,6 +38,8 @@ pub enum Fault {
     Hang,
     /// The first flush never completes.
     HangFlush,
+    /// The first read never completes.
+    HangRead,
 }
 
 /// The requests that a [`Fault::Fail`] hits, and with which error.
@@ -86,6 +90,9 @@ impl FromStr for Fault {
         if text == "hang-flush" {
             return Ok(Self::HangFlush);
         }
+        if text == "hang-read" {
+            return Ok(Self::HangRead);
+        }
         if let Some(number) = text.strip_prefix("nth-write:") {
             let number = number.parse().with_context(|| format!("fault {text:?}: {number:?} is not a number"))?;
             if !(1..=LARGEST_NTH).contains(&number) {
@@ -110,7 +117,7 @@ impl FromStr for Fault {
             Some((_, requests)) => Ok(Self::Fail { requests: *requests, once, sector }),
             None => bail!(
                 "fault {text:?} is unknown: known are eio-read, eio-write, eio-flush and enospc (each with -once \
-                 and @SECTOR), nth-write:N, hang and hang-flush"
+                 and @SECTOR), nth-write:N, hang, hang-flush and hang-read"
             ),
         }
     }
@@ -121,6 +128,7 @@ impl fmt::Display for Fault {
         match self {
             Self::Hang => f.write_str("hang"),
             Self::HangFlush => f.write_str("hang-flush"),
+            Self::HangRead => f.write_str("hang-read"),
             Self::NthWrite(number) => write!(f, "nth-write:{number}"),
             Self::Fail { requests, once, sector } => {
                 let word = WORDS.iter().find(|(_, known)| known == requests).map_or("", |(word, _)| word);
@@ -147,7 +155,7 @@ pub(crate) fn blkdebug_rules(faults: &[Fault]) -> Result<(Vec<Value>, Vec<Value>
     }
     for fault in faults {
         match *fault {
-            Fault::Hang | Fault::HangFlush => {}
+            Fault::Hang | Fault::HangFlush | Fault::HangRead => {}
             Fault::Fail { requests, once, sector } => {
                 let (types, errno) = requests.rule();
                 for request_type in types {
@@ -192,6 +200,7 @@ mod tests {
             "nth-write:1000",
             "hang",
             "hang-flush",
+            "hang-read",
         ] {
             assert_eq!(text.parse::<Fault>().unwrap().to_string(), text);
         }

@@ -67,6 +67,7 @@ impl Running {
             disks.filter(move |(_, disk)| disk.faults.contains(&fault)).map(|(number, _)| number).collect::<Vec<_>>()
         };
         let (hanging_writes, hanging_flushes) = (hanging(Fault::Hang), hanging(Fault::HangFlush));
+        let hanging_reads = hanging(Fault::HangRead);
         let words = arguments(&guest, &paths)?;
         let command = shell_line(&program, &words);
 
@@ -110,6 +111,10 @@ impl Running {
         }
         for number in hanging_flushes {
             running.hold_next_flush(number)?;
+        }
+        for number in hanging_reads {
+            let path = running.block_device(number)?;
+            running.qmp.disk_command(&path, "break read_aio held")?;
         }
         // QEMU started it paused, so that it cannot end before QEMU and we have met.
         if !guest.debug {

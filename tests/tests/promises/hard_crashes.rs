@@ -130,6 +130,23 @@ fn a_disk_that_begins_to_hang_in_the_crash_path_holds_up_no_other() {
     }
 }
 
+#[test]
+fn a_disk_that_hangs_while_it_is_searched_holds_up_no_other() {
+    let mut scene = Scene::with_consoles(&[Kind::Virtio, Kind::Nvme, Kind::Virtio]);
+    scene.disk(0).faults = vec!["hang-read".parse().unwrap()];
+    let mut running = scene.start("app=idle watchdog=off");
+    running.wait_for_serial("vda: 8192 KiB in blocks of 512").unwrap();
+    // So that it is not taken for a disk whose answer is about to come.
+    std::thread::sleep(Duration::from_millis(100));
+    running.qmp().inject_nmi().unwrap();
+    // The others were being started, or searched, or logged to; the reset of this one stops the machine for ever.
+    for (name, disk) in [("nvme0n1", 1), ("vdb", 2)] {
+        wait_for_line(&running, &format!("crash: {name}: durable after "));
+        assert!(record(&scene, disk)[1].contains("non-maskable interrupt"));
+    }
+    running.kill().unwrap();
+}
+
 /// Waits until an idle guest logs to these consoles, and has said last that all of its records are durable.
 fn wait_until_idle(running: &Running, names: &[&str]) {
     let is_idle = |bytes: &[u8]| {
