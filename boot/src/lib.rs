@@ -17,7 +17,7 @@
 //!   no task register. The stack is aligned as the System V ABI has it, with a zero return address; above, at its very
 //!   top, lie interrupt descriptors that lead back to the loader's code.
 //! - **Command line and loader's log**: see [`hand_over`].
-//! - **Physical memory** from 16 MiB to 18 MiB is neither used nor cleared: [`memory_map::KEPT_MEMORY`]. Memory below
+//! - **Physical memory** from 32 MiB to 34 MiB is neither used nor cleared: [`memory_map::KEPT_MEMORY`]. Memory below
 //!   1 MiB is not handed out. `Bootloader` regions hold the kernel's segments, stack, page tables, boot information and
 //!   command line, and the kernel's file.
 //! - **Failure**: one line on the serial port (and the screen, where firmware has one) that begins with `boot: ERROR`, after all that

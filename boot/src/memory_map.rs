@@ -8,8 +8,8 @@ use core::ops::Range;
 pub const MAX_REGIONS: usize = 512;
 
 /// Physical memory that the loader neither uses nor clears, so that what a kernel left there survives
-/// a reset: 16 MiB to 18 MiB. The kernel gets it as whatever the firmware says it is.
-pub const KEPT_MEMORY: Range<u64> = 0x0100_0000..0x0120_0000;
+/// a reset: 32 MiB to 34 MiB. The kernel gets it as whatever the firmware says it is.
+pub const KEPT_MEMORY: Range<u64> = 0x0200_0000..0x0220_0000;
 
 /// The lowest memory that is used or handed out: real mode, firmware and option ROMs live below it.
 pub const LOW_MEMORY_END: u64 = 0x10_0000;

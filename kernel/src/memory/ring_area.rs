@@ -4,8 +4,9 @@ use super::{MEMORY, mapped};
 use core::ops::Range;
 use core::sync::atomic::AtomicU64;
 
-/// Physical address, on every machine that has free memory there.
-pub const PLACE: u64 = 16 << 20;
+/// Physical address, on every machine that has free memory there. Lower memory is of no use: at each reset, OVMF unpacks itself
+/// there, below 32 MiB.
+pub const PLACE: u64 = 32 << 20;
 /// Two rings: this boot's, and the one that the boot before left.
 pub const LEN: u64 = 2 << 20;
 

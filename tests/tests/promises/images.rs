@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use bcon::image::{Made, Options, Parts, make};
 use qemu::{Bus, Firmware, Guest, Kind, Loaders, Outcome, Programs};
 use tests::oracle::{Oracle, crash_record};
-use tests::{Scene, bcon_lines, run};
+use tests::{Scene, bcon_lines, random_word, run};
 
 const MIB: usize = 1 << 20;
 /// Where the console's partition is on an image, in MiB, and its size.
@@ -91,4 +91,40 @@ fn the_same_programs_and_seed_make_the_same_image() {
         fs::read(path).unwrap()
     });
     assert!(images[0] == images[1]);
+}
+
+/// After a triple fault of a guest that firmware boots from an image, the next boot saves the tail; after the reset button, too.
+fn saves_what_a_reset_cut(firmware: Firmware) {
+    let mut scene = Scene::new();
+    let word = random_word();
+    let (path, _) = make_image(&scene, &format!("mark={word} crash=triple-fault"));
+    scene.add_console(Kind::Virtio, 8);
+    let mut machine = guest(&scene, firmware, Bus::Ahci, &path);
+    machine.restarts = true;
+    run(machine, Outcome::Finished);
+    let lines = bcon_lines(&scene.image_path(0));
+    let at = |text: &str| lines.iter().position(|line| line.contains(text)).unwrap_or_else(|| panic!("{lines:#?}"));
+    assert!(at("recovered: what the boot ") < at(&format!("mark {word}")), "{lines:#?}");
+    assert!(at(&format!("mark {word}")) < at("; this boot follows"), "{lines:#?}");
+
+    let mut scene = Scene::new();
+    let (path, _) = make_image(&scene, "app=idle pad_ms=600000 watchdog=off");
+    scene.add_console(Kind::Virtio, 8);
+    let mut machine = guest(&scene, firmware, Bus::Ahci, &path);
+    machine.restarts = true;
+    let mut running = machine.start().unwrap();
+    running.wait_for_serial("now logging to vda").unwrap();
+    running.qmp().reset().unwrap();
+    running.wait_for_serial(" lines of it are recovered").unwrap();
+    running.kill().unwrap();
+}
+
+#[test]
+fn by_bios_the_tail_of_a_reset_boot_is_saved() {
+    saves_what_a_reset_cut(Firmware::Bios);
+}
+
+#[test]
+fn by_uefi_the_tail_of_a_reset_boot_is_saved() {
+    saves_what_a_reset_cut(Firmware::Uefi);
 }
