@@ -19,9 +19,11 @@
 //! uuid, always; anything at all, only while the round is 0, because then tiles were never written. Anything
 //! else, and any block that cannot be read, is damage: then all tiles are looked at, from the last one down
 //! to the first that carries the reference's round (or all of them, where a round *newer* than the reference's turned up).
-//! While the round is 0, a damaged header looks like a tile that was never written. Therefore the tiles
+//! While the round is 0, a damaged header looks like a tile that was never written; and in every round, a tile whose new header could not be
+//! written, and that was passed over, keeps its old one. Therefore the tiles
 //! 1, 2, 4, 8… after the end that was found are looked at too, as many as keep a search within
-//! [`QUICK_READS`]: any of them with the reference's header gives the damage away.
+//! [`QUICK_READS`], the first of them always: any of them with the reference's header gives the damage away. No two tiles in a row
+//! are ever passed over, so that no newer tile escapes that.
 //!
 //! Where all tiles carry the reference's header, tile 1 is looked at once more: a round newer than tile 0's
 //! means that tile 0's last header never reached the medium, though the device had said so.
@@ -113,9 +115,8 @@ enum State {
     Halving {
         low: u64,
         high: u64,
-        unmarked: bool,
     },
-    /// Tile `end` seems to be the first that was never written. `distance` beyond it lies the next one to look at.
+    /// Tile `end` seems to be the first that is not of this round. `distance` beyond it lies the next one to look at.
     Doubting {
         end: u64,
         distance: u64,
@@ -146,7 +147,7 @@ impl Search {
     pub const fn step(&self) -> Step {
         let tile = match self.state {
             State::Reference => 0,
-            State::Halving { low, high, .. } => low + (high - low) / 2,
+            State::Halving { low, high } => low + (high - low) / 2,
             State::Doubting { end, distance } => end + distance,
             State::Wrapping => 1,
             State::Scanning { at, .. } => at,
@@ -166,7 +167,7 @@ impl Search {
         self.reads = self.reads.saturating_add(1);
         self.state = match self.state {
             State::Reference => self.take_reference(answer),
-            State::Halving { low, high, unmarked } => self.halve(low, high, unmarked, answer),
+            State::Halving { low, high } => self.halve(low, high, answer),
             State::Doubting { end, distance } => self.doubt(end, distance, answer),
             State::Wrapping => match self.judge(answer) {
                 Verdict::Current => self.found(self.tiles - 1, self.reference.round, false),
@@ -183,7 +184,7 @@ impl Search {
             (Answer::Header(header), Some(expected)) if header.uuid != expected => Refusal::OtherUuid(header.uuid),
             (Answer::Header(header), _) => {
                 self.reference = header;
-                return self.narrow(0, self.tiles, false);
+                return self.narrow(0, self.tiles);
             }
             (Answer::NoHeader, _) => Refusal::NoHeader,
             (Answer::Unreadable, _) => Refusal::Unreadable,
@@ -196,23 +197,21 @@ impl Search {
         }
     }
 
-    fn halve(&self, low: u64, high: u64, unmarked: bool, answer: Answer) -> State {
+    fn halve(&self, low: u64, high: u64, answer: Answer) -> State {
         let middle = low + (high - low) / 2;
         match self.judge(answer) {
-            Verdict::Current => self.narrow(middle, high, unmarked),
-            Verdict::Past => self.narrow(low, middle, false),
-            Verdict::Unmarked => self.narrow(low, middle, true),
+            Verdict::Current => self.narrow(middle, high),
+            Verdict::Past | Verdict::Unmarked => self.narrow(low, middle),
             Verdict::Damage { newer } => self.scan_all(newer),
         }
     }
 
-    /// `unmarked` says whether tile `high` holds no header of this console.
-    fn narrow(&self, low: u64, high: u64, unmarked: bool) -> State {
+    fn narrow(&self, low: u64, high: u64) -> State {
         if high - low > 1 {
-            State::Halving { low, high, unmarked }
-        } else if unmarked {
+            State::Halving { low, high }
+        } else if high < self.tiles {
             self.doubt_on(high, 1)
-        } else if high == self.tiles && low > 1 {
+        } else if low > 1 {
             State::Wrapping
         } else {
             self.found(low, self.reference.round, false)
@@ -297,7 +296,7 @@ impl Search {
 enum Verdict {
     /// The end lies after it.
     Current,
-    /// The end lies before it, for certain.
+    /// The end lies before it, unless it was passed over.
     Past,
     /// The end lies before it, unless its header is damaged.
     Unmarked,
@@ -389,6 +388,29 @@ mod tests {
     }
 
     #[test]
+    fn a_tile_that_was_passed_over_gives_no_newer_one_away() {
+        for tiles in 2..70 {
+            for current in 2..=tiles {
+                for round in [0, 1, 7] {
+                    for over in 1..current - 1 {
+                        for also in [0, 2, 3, 5] {
+                            // Sometimes there is another one.
+                            let mut log = log(tiles, current, round);
+                            let old = if round == 0 { Answer::NoHeader } else { header(round - 1) };
+                            log[over] = old;
+                            if also >= 2 && over + also < current - 1 {
+                                log[over + also] = old;
+                            }
+                            let end = if current == tiles { (0, round + 1) } else { (current as u32, round) };
+                            assert_eq!(next(&log), end, "{current} of {tiles}, round {round}, {over} and {also}");
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
     fn a_tebibyte_takes_at_most_22_reads() {
         let tiles = 1u64 << 20;
         for round in [0, 5] {
@@ -420,7 +442,10 @@ mod tests {
                     Step::Refused(_) => panic!(),
                 }
             };
-            assert_eq!((u64::from(found.next), search.reads()), (current & 0xffff_ffff, 33 + (current >> 32)));
+            assert_eq!(
+                (u64::from(found.next), search.reads()),
+                (current & 0xffff_ffff, 34 - u64::from(current == (1 << 32) - 1))
+            );
         }
     }
 

@@ -27,7 +27,7 @@ const fn mutation(
     Mutation { name, file, from, to, test }
 }
 
-const MUTATIONS: [Mutation; 32] = [
+const MUTATIONS: [Mutation; 34] = [
     mutation(
         "no-flush-before-entry",
         "console/next_tile.rs",
@@ -149,7 +149,27 @@ const MUTATIONS: [Mutation; 32] = [
         "Answer::NoHeader | Answer::Unreadable => Verdict::Past,",
         "weaknesses",
     ),
-    mutation("no-doubts", "search.rs", "} else if unmarked {", "} else if unmarked && high == 0 {", "weaknesses"),
+    mutation(
+        "no-doubts",
+        "search.rs",
+        "} else if high < self.tiles {\n            self.doubt_on(high, 1)",
+        "} else if high < self.tiles {\n            self.found(low, self.reference.round, false)",
+        "weaknesses",
+    ),
+    mutation(
+        "no-doubts-in-later-rounds",
+        "search.rs",
+        "Verdict::Past | Verdict::Unmarked => self.narrow(low, middle),",
+        "Verdict::Past if middle - low == 1 => self.found(low, self.reference.round, false),\n            Verdict::Past | Verdict::Unmarked => self.narrow(low, middle),",
+        "headers",
+    ),
+    mutation(
+        "zeroes-count-as-success",
+        "console/next_tile.rs",
+        "        let stage = match (result, by) {",
+        "        self.failures = 0; self.has_passed_over = false;\n        let stage = match (result, by) {",
+        "headers",
+    ),
     mutation(
         "upper-case-is-refused",
         "format.rs",

@@ -20,6 +20,8 @@ pub enum Reason {
     Dead(Error),
     /// [`MAX_FAILURES`](super::MAX_FAILURES) writes failed one after the other; this is the last one's error.
     Failing(Error),
+    /// The headers of two tiles in a row could not be written; this is the last one's error.
+    Headers(Error),
     /// A request was about to leave the console's place. It was not made.
     Outside,
 }
@@ -56,6 +58,7 @@ impl fmt::Display for Reason {
             Self::Buffers => f.write_str("there are no buffers for it"),
             Self::Dead(error) => write!(f, "{error}"),
             Self::Failing(error) => write!(f, "{} failures in a row, the last: {error}", super::MAX_FAILURES),
+            Self::Headers(error) => write!(f, "the headers of two tiles could not be written, the last: {error}"),
             Self::Outside => f.write_str("a request would have left the console's place"),
         }
     }

@@ -56,7 +56,8 @@
 //! # Failures
 //! A failed write is made once more. If that fails too, it counts, and the log goes back to where the failed write began: its text
 //! is made again from the ring, block by block, and goes around a block that fails twice. After [`MAX_FAILURES`] counted
-//! failures without a success in between, the console stops.
+//! failures without a successful write of text in between, the console stops; and at once, if the headers of two tiles in a row cannot
+//! be written.
 
 mod config;
 mod event;
@@ -127,6 +128,10 @@ pub struct Console<'a, B, const N: usize> {
     careful_until: u32,
     failures: u32,
     last_error: Error,
+    /// The tile before the one that is next, or current, was passed over.
+    has_passed_over: bool,
+    /// Write-zeroes failed: what failed once, or hung, is not asked for again.
+    has_failed_to_zero: bool,
     serial: u32,
     /// When it was pumped last.
     now_ns: u64,
@@ -171,6 +176,8 @@ impl<'a, B: AsRef<[u8]> + AsMut<[u8]>, const N: usize> Console<'a, B, N> {
             careful_until: 0,
             failures: 0,
             last_error: Error::new(ErrorKind::NotReady),
+            has_passed_over: false,
+            has_failed_to_zero: false,
             serial: 0,
             now_ns: 0,
             finish: 0,
@@ -300,6 +307,7 @@ impl<'a, B: AsRef<[u8]> + AsMut<[u8]>, const N: usize> Console<'a, B, N> {
         point.due.boot = self.tiles.identity.is_none();
         self.start_mount(point);
         self.is_changed = true;
+        self.publish();
     }
 
     /// Gives the console a buffer for one that was lost with a dead device.
@@ -339,9 +347,7 @@ impl<'a, B: AsRef<[u8]> + AsMut<[u8]>, const N: usize> Console<'a, B, N> {
     fn stop(&mut self, reason: Reason) {
         self.phase = Phase::Idle;
         self.drop_text();
-        if let Some(Side { buffer: Some(buffer), .. }) = self.side.take_if(|side| !side.is_in_flight()) {
-            self.pool.put(buffer);
-        }
+        self.drop_side();
         self.tiles.current = None;
         self.tiles.next = NextTile::default();
         if let Some(crash) = &mut self.crash {

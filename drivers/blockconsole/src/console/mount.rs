@@ -20,8 +20,11 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>, const N: usize> Console<'_, B, N> {
     /// Begins to mount; the log will go on from this point of its text.
     pub(super) fn start_mount(&mut self, point: Point) {
         self.drop_text();
+        self.drop_side();
         self.flushes.reset();
         self.failures = 0;
+        self.has_passed_over = false;
+        self.has_failed_to_zero = false;
         self.source.rewind(point);
         self.tiles.current = None;
         self.tiles.next = NextTile::default();
@@ -32,7 +35,7 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>, const N: usize> Console<'_, B, N> {
     }
 
     pub(super) fn mount_step<D: BlockDevice<Buffer = B>>(&mut self, device: &mut D) {
-        // Writes of an earlier mount may still be about; what they do to the disk must be over.
+        // Requests of an earlier mount may still be about; what they do to the disk must be over.
         if self.outstanding().next().is_some() {
             return;
         }

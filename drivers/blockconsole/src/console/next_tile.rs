@@ -13,9 +13,12 @@
 //! of zeroes. *Flushing* makes that durable, and with it the header of the current tile. A tile that holds a crash record which is
 //! [kept](crate::series) is carried instead: its first block is read, given the new round, and written back, *Settling* being the flush that
 //! makes the header before it durable; then the tile after it is chosen.
+//!
+//! A tile whose header cannot be written is *passed over*: it keeps its old header, and the log goes on in the tile behind. Never two in a row, because a mount
+//! looks no further than the tile behind the end it has found; and because a device that takes zeroes but no data would lose its whole log.
 
 use super::side::{Job, Side};
-use super::{Console, Current, ERASE_AT, Event, Phase};
+use super::{Console, Current, ERASE_AT, Event, Phase, Reason};
 use crate::format::{HEADER_LEN, Header, TILE_BYTES};
 use crate::search::after;
 use block::{BlockDevice, Error};
@@ -120,7 +123,7 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>, const N: usize> Console<'_, B, N> {
             let flush = self.flushes.ask();
             self.set_stage(Stage::Settling { flush });
         } else {
-            let has_command = device.geometry().max_write_zeroes_blocks > 0;
+            let has_command = device.geometry().max_write_zeroes_blocks > 0 && !self.has_failed_to_zero;
             let by = if has_command { Eraser::Command } else { Eraser::Writes };
             self.set_stage(Stage::Erasing { from: self.block_size(), by });
         }
@@ -133,7 +136,7 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>, const N: usize> Console<'_, B, N> {
             self.ask_side(Job::Read, next.tile, 0, block, Some(buffer));
         }
         let Some((side, result)) = self.side_step(device) else { return };
-        let Some(mut buffer) = side.buffer else { return self.release_next() };
+        let Some(mut buffer) = side.buffer else { return self.set_stage(Stage::Choosing) };
         let header = Header::decode(buffer.as_ref()).filter(|header| self.is_own(header.uuid));
         match (result, header, buffer.as_mut().get_mut(..HEADER_LEN)) {
             (Ok(()), Some(header), Some(place)) => {
@@ -141,9 +144,16 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>, const N: usize> Console<'_, B, N> {
                 self.ask_side(Job::Write, next.tile, 0, block, Some(buffer));
                 self.set_stage(Stage::Carrying);
             }
-            _ => {
+            (result, ..) => {
                 self.pool.put(buffer);
-                self.release_next();
+                match result {
+                    // There is nothing of ours to keep: it will be erased and entered as any other.
+                    Ok(()) => {
+                        self.tiles.kept.release(next.tile);
+                        self.set_stage(Stage::Choosing);
+                    }
+                    Err(error) => self.leave_kept(error),
+                }
             }
         }
     }
@@ -157,21 +167,37 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>, const N: usize> Console<'_, B, N> {
         debug_assert_eq!(side.end, block);
         self.flushes.note_write();
         if let Err(error) = result {
-            // Its header may be torn now: there is nothing left to keep.
-            if self.count_failure(error) {
-                self.release_next();
-            }
-            return;
+            return self.leave_kept(error);
         }
+        self.has_passed_over = false;
         let (tile, round) = after(next.tile, next.round, self.tile_count());
         self.tiles.next = NextTile { tile, round, stage: Stage::Choosing };
         self.is_changed = true;
     }
 
-    /// Gives up keeping the next tile: it will be erased and entered as any other.
-    fn release_next(&mut self) {
-        self.tiles.kept.release(self.tiles.next.tile);
-        self.set_stage(Stage::Choosing);
+    /// Leaves a tile that is kept as it is, because its header cannot be brought up to date.
+    fn leave_kept(&mut self, error: Error) {
+        let NextTile { tile, round, .. } = self.tiles.next;
+        if !self.count_failure(error) {
+            return;
+        }
+        if tile == 0 {
+            // There is no log without it: once more, until it counts too often.
+            self.set_stage(Stage::Choosing);
+        } else {
+            self.pass_over(tile, round, error);
+        }
+    }
+
+    /// Goes on behind a tile whose header cannot be written; but not if that is the second one in a row.
+    pub(super) fn pass_over(&mut self, tile: u32, round: u32, error: Error) {
+        if self.has_passed_over {
+            return self.stop(Reason::Headers(error));
+        }
+        self.has_passed_over = true;
+        let (tile, round) = after(tile, round, self.tile_count());
+        self.tiles.next = NextTile { tile, round, stage: Stage::Choosing };
+        self.is_changed = true;
     }
 
     fn is_own(&self, uuid: u32) -> bool {
@@ -227,16 +253,17 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>, const N: usize> Console<'_, B, N> {
         if let Some(buffer) = side.buffer {
             self.pool.put(buffer);
         }
-        if result.is_ok() {
-            self.failures = 0;
-        }
+        // Success does not reset the count of failures: a device may well take zeroes, and nothing else.
         let stage = match (result, by) {
             (Ok(()), Eraser::Blocks { until, .. }) if side.end < until => {
                 Stage::Erasing { from: side.end, by: Eraser::Blocks { until, failed: 0 } }
             }
             (Ok(()), Eraser::Blocks { .. }) => Stage::Erasing { from: side.end, by: Eraser::Writes },
             (Ok(()), by) => Stage::Erasing { from: side.end, by },
-            (Err(_), Eraser::Command) => Stage::Erasing { from: side.start, by: Eraser::Writes },
+            (Err(_), Eraser::Command) => {
+                self.has_failed_to_zero = true;
+                Stage::Erasing { from: side.start, by: Eraser::Writes }
+            }
             (Err(error), Eraser::Writes) => {
                 if !self.count_failure(error) {
                     return;

@@ -46,6 +46,8 @@ pub(super) struct Dying<'a> {
     pub(super) trailer: &'a [u8],
     pub(super) until: u64,
     must_reset: bool,
+    /// Whether the console that crashed was about to mount.
+    must_mount: bool,
     /// Where the text after the block at `base` comes from, if that block holds text already.
     after: Option<Point>,
     cover: Eraser,
@@ -87,6 +89,7 @@ impl<'a, B: AsRef<[u8]> + AsMut<[u8]>, const N: usize> Console<'a, B, N> {
             trailer: crash.record,
             until: crash.until,
             must_reset: target.in_flight,
+            must_mount: state.is_mounting || state.identity.is_none(),
             after: state.after,
             cover: Eraser::Command,
             outcome: Outcome::Working,
@@ -100,6 +103,15 @@ impl<'a, B: AsRef<[u8]> + AsMut<[u8]>, const N: usize> Console<'a, B, N> {
         self.crash.as_ref().map_or(Outcome::Working, |crash| crash.outcome)
     }
 
+    /// Whether it is not known where the log goes on.
+    pub(super) fn must_mount(&self) -> bool {
+        match self.phase {
+            Phase::Mounting(_) => true,
+            Phase::Recovering { .. } => self.crash.as_ref().is_some_and(|crash| crash.must_mount),
+            Phase::Idle | Phase::Logging | Phase::Verifying | Phase::Closing => false,
+        }
+    }
+
     pub(super) fn verify_step<D: BlockDevice<Buffer = B>>(&mut self, device: &mut D, ring: &Ring<'_>) {
         if let Phase::Recovering { asked } = self.phase {
             let must = self.crash.as_ref().is_some_and(|crash| crash.must_reset) || device.state() != State::Ready;
@@ -108,7 +120,7 @@ impl<'a, B: AsRef<[u8]> + AsMut<[u8]>, const N: usize> Console<'a, B, N> {
                 device.recover();
                 return;
             }
-            if self.tiles.identity.is_none() {
+            if self.must_mount() {
                 self.start_mount(self.source.point());
                 return;
             }

@@ -15,8 +15,17 @@ pub(super) struct Side<B> {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum SideState {
-    InFlight { serial: u32, again: bool },
-    Waiting { again: bool },
+    InFlight {
+        serial: u32,
+        again: bool,
+    },
+    Waiting {
+        again: bool,
+    },
+    /// In flight, but nobody wants it any more: whatever comes of it.
+    Abandoned {
+        serial: u32,
+    },
     Done(Result<(), Error>),
 }
 
@@ -29,7 +38,7 @@ pub(super) enum Job {
 
 impl<B> Side<B> {
     pub(super) fn is_in_flight(&self) -> bool {
-        matches!(self.state, SideState::InFlight { .. })
+        matches!(self.state, SideState::InFlight { .. } | SideState::Abandoned { .. })
     }
 
     /// Whether it may change what is on the disk.
@@ -45,6 +54,23 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>, const N: usize> Console<'_, B, N> {
         self.is_changed = true;
     }
 
+    /// Gives the side request up. One that is in flight stays until it is over, and holds up the next one until then.
+    pub(super) fn drop_side(&mut self) {
+        match &mut self.side {
+            Some(Side { state: state @ SideState::InFlight { .. }, .. }) => {
+                if let SideState::InFlight { serial, .. } = *state {
+                    *state = SideState::Abandoned { serial };
+                }
+            }
+            Some(Side { state: SideState::Abandoned { .. }, .. }) | None => {}
+            Some(_) => {
+                if let Some(buffer) = self.side.take().and_then(|side| side.buffer) {
+                    self.pool.put(buffer);
+                }
+            }
+        }
+    }
+
     /// Submits the side request that waits, and takes the one that is done.
     pub(super) fn side_step<D: BlockDevice<Buffer = B>>(
         &mut self,
@@ -56,7 +82,7 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>, const N: usize> Console<'_, B, N> {
                 self.is_changed = true;
                 self.side.take().map(|side| (side, result))
             }
-            SideState::InFlight { .. } => None,
+            SideState::InFlight { .. } | SideState::Abandoned { .. } => None,
             SideState::Waiting { again } => {
                 self.submit_side(device, again);
                 None
@@ -98,8 +124,12 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>, const N: usize> Console<'_, B, N> {
 
     /// Notes how the side request ended. A failed one is made once more, if its buffer came back.
     pub(super) fn complete_side(&mut self, serial: u32, result: Result<(), Error>, buffer: Option<B>) -> Option<B> {
-        let is_idle = !self.is_active();
         match &mut self.side {
+            Some(Side { state: SideState::Abandoned { serial: own }, .. }) if *own == serial => {
+                self.side = None;
+                self.flushes.note_write();
+                buffer
+            }
             Some(side) if matches!(side.state, SideState::InFlight { serial: own, .. } if own == serial) => {
                 let again = matches!(side.state, SideState::InFlight { again: true, .. });
                 let can_retry = side.job == Job::WriteZeroes || buffer.is_some();
@@ -108,7 +138,7 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>, const N: usize> Console<'_, B, N> {
                     Err(_) if !again && can_retry => SideState::Waiting { again: true },
                     result => SideState::Done(result),
                 };
-                if is_idle { self.side.take().and_then(|side| side.buffer) } else { None }
+                None
             }
             _ => buffer,
         }

@@ -5,12 +5,11 @@
 //! oldest of it.
 
 use super::fill::Fill;
-use super::next_tile::{NextTile, Stage};
+use super::next_tile::Stage;
 use super::point::Point;
 use super::{Console, Current, Kind, Phase, RESERVE, Reason, tag};
 use crate::format::{Header, TILE_BYTES};
 use crate::ring::Ring;
-use crate::search::after;
 use block::{BlockDevice, Error, ErrorKind, Request};
 
 /// A write of text to the current tile.
@@ -291,6 +290,7 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>, const N: usize> Console<'_, B, N> {
                 self.flushes.note_write();
                 if result.is_ok() && again.is_some() {
                     self.failures = 0;
+                    self.has_passed_over &= !is_header;
                     if let Some(current) = &mut self.tiles.current {
                         current.has_header |= is_header;
                     }
@@ -328,11 +328,9 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>, const N: usize> Console<'_, B, N> {
         let is_block = failed.end - failed.start <= self.block_size();
         if is_block && !current.has_header && current.tile != 0 {
             // A tile without a header is no tile. (Tile 0 has to be tried again: there is no log without it.)
-            let (tile, round) = after(current.tile, current.round, self.tile_count());
             self.tiles.current = None;
-            self.tiles.next = NextTile { tile, round, stage: Stage::Choosing };
             self.source.rewind(failed.point.restart());
-            return;
+            return self.pass_over(current.tile, current.round, self.last_error);
         }
         let goes_around = is_block && current.has_header;
         let (base, point) =

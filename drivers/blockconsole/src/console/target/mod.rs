@@ -44,6 +44,8 @@ pub struct Target {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct TargetState {
     pub(super) identity: Option<Identity>,
+    /// Where the log goes on is not known: there is nothing to be relied on but whose disk it is, if that is known.
+    pub(super) is_mounting: bool,
     /// `base` is where everything before has been written.
     pub(super) current: Option<Current>,
     pub(super) next_tile: u32,
@@ -163,6 +165,7 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>, const N: usize> Console<'_, B, N> {
             is_idle: !self.is_active(),
             state: TargetState {
                 identity: self.tiles.identity,
+                is_mounting: self.must_mount(),
                 current,
                 next_tile: tile,
                 next_round: round,

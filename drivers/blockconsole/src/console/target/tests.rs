@@ -29,6 +29,7 @@ fn target(durable: u64) -> Target {
         is_idle: false,
         state: TargetState {
             identity: Some(Identity { uuid: 18, boot: 19 }),
+            is_mounting: false,
             current: Some(Current { tile: 20, round: 21, base: 512 * 22, high: 512 * 23, has_header: true }),
             next_tile: 24,
             next_round: 25,
@@ -55,6 +56,7 @@ fn what_is_stored_is_loaded() {
     }
     let mut other = target(1);
     other.state.identity = None;
+    other.state.is_mounting = true;
     other.state.current = None;
     other.state.after = None;
     other.expected = None;

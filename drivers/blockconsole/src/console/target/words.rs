@@ -53,6 +53,7 @@ impl Target {
             state.is_next_ready,
             state.after.is_some(),
             state.current.is_some_and(|current| current.has_header),
+            state.is_mounting,
         ];
         let flags = flags.iter().enumerate().fold(0, |bits, (i, flag)| bits | u32::from(*flag) << i);
         out.put(pair(flags, u32::from(self.index)));
@@ -116,6 +117,7 @@ impl Target {
         let after = from.get_point().ok_or(BadTarget::Nonsense)?;
         let state = TargetState {
             identity: flag(3).then_some(Identity { uuid, boot }),
+            is_mounting: flag(8),
             current: flag(4).then_some(Current { tile, round, base, high, has_header: flag(7) }),
             next_tile,
             next_round,
