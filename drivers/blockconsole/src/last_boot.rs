@@ -4,11 +4,15 @@
 //! the crash records that are kept; the end of its text tells whether that boot left a crash record, and thus whether a
 //! [series](crate::series) goes on. Like the [search](crate::search), [`LastBoot`] does no I/O of its own.
 //!
-//! The beginning of the tile is read first. Most boots end within it; where not, the end of the text is found by
-//! halving the rest, piece by piece; and if the last line began in the piece before the last, that one is read as well, unless
-//! it was the one read before. With pieces of 256 KiB that makes three reads at most; a
+//! The beginning of the tile is read first, as far as a crash record that crosses into it may reach, because the tile line stands behind that. Most boots
+//! end within it; where not, the end of the text is found by halving the rest, piece by piece; and if the last lines began in a block
+//! that was not read, that one is read as well. With pieces of 256 KiB that makes three reads at most; a
 //! carried tile, or one without a tile line (the Linux driver writes none), costs one more each, up to
-//! [`MAX_TILES_TRIED`] tiles.
+//! [`MAX_TILES_TRIED`] tiles. An answer may be shorter than what was asked for, where extents meet: the rest is asked for next.
+//!
+//! # What cannot be read
+//! Then single blocks are read, and those that cannot be are passed over. Whether the boot before crashed is uncertain in that case, unless its record is in sight; so what was
+//! kept before is kept on.
 
 use crate::crash::{BEGIN, END, MAX_RECORD};
 use crate::format::{HEADER_LEN, Header, TILE_BYTES};
@@ -19,8 +23,10 @@ use crate::series::{KEPT_RECORDS, Kept, KeptRecord};
 /// Tiles that are tried for a tile line.
 pub const MAX_TILES_TRIED: u32 = 2 * KEPT_RECORDS as u32 + 2;
 
-/// A crash record that ends this far from a tile's beginning began in the same tile.
+/// Bytes of a tile that are read to its tile line: a crash record may stand before it.
 const REACH: u32 = MAX_RECORD as u32 + 1024;
+/// A crash record whose last line is this far from a tile's beginning began in the same tile.
+const BEGINS_HERE: u32 = REACH - 512;
 
 /// What to read next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,59 +55,40 @@ pub struct LastBoot {
     boot: Option<u32>,
     kept: Kept,
     crash: Option<KeptRecord>,
-    /// The line that goes on behind the piece with text that was read last, and that piece's number.
-    end: Option<(u32, Snippet)>,
-    /// The piece that the text ends in, if the last line may have begun in the one before it.
-    torn: Option<Torn>,
-}
-
-/// A piece that begins in the middle of the text's last line.
-#[derive(Clone, Copy, Debug)]
-struct Torn {
-    piece: u32,
-    begin: Snippet,
-    /// What the piece before it has of that line, if it was read.
-    before: Option<Snippet>,
+    /// Something could not be read.
+    is_unsure: bool,
+    lines: Lines,
+    ending: Ending,
 }
 
 #[derive(Clone, Copy, Debug)]
 enum State {
-    /// Reads the beginning of a tile, to find its tile line.
+    /// Reads the beginning of a tile from here on, to find its tile line.
     Head {
-        tile: u32,
-        tried: u32,
+        tile: Candidate,
+        at: u32,
     },
-    /// Piece `low` has text, up to its end; piece `high` has none, or is beyond the tile.
+    /// There is text up to `low`, and none from `high` on.
     Tail {
         tile: u32,
         low: u32,
         high: u32,
     },
-    /// Reads this piece, for the beginning of the last line.
+    /// Reads the block before the text's [ending](Ending), for the beginning of the last lines.
     Before {
         tile: u32,
-        piece: u32,
     },
     Done,
 }
 
-/// The first bytes of a line, or of a part of one: enough to tell a crash record's last line.
+/// A tile that may be the newest one that was entered.
 #[derive(Clone, Copy, Debug)]
-struct Snippet {
-    bytes: [u8; END.len()],
-    len: u8,
-}
-
-impl Snippet {
-    fn of(bytes: &[u8]) -> Self {
-        let mut snippet = Self { bytes: [0; END.len()], len: bytes.len().min(END.len()) as u8 };
-        snippet.bytes.iter_mut().zip(bytes).for_each(|(to, from)| *to = *from);
-        snippet
-    }
-
-    fn bytes(&self) -> impl Iterator<Item = &u8> {
-        self.bytes.iter().take(usize::from(self.len))
-    }
+struct Candidate {
+    tile: u32,
+    /// The round that its header must have; any, behind a wrap.
+    round: Option<u32>,
+    /// Tiles that were tried before.
+    tried: u32,
 }
 
 impl LastBoot {
@@ -109,48 +96,51 @@ impl LastBoot {
     /// bytes that one read may have.
     pub fn new(found: &Found, tiles: u64, block: u32, piece: u32) -> Self {
         let piece = (piece.min(TILE_BYTES) / block.max(1) * block).max(block);
-        let state = State::Head { tile: found.newest, tried: 0 };
+        let tile = Candidate { tile: found.newest, round: Some(found.newest_round), tried: 0 };
         Self {
             tiles,
             uuid: found.uuid,
             block,
             piece,
-            state,
+            state: State::Head { tile, at: 0 },
             boot: None,
             kept: Kept::NONE,
             crash: None,
-            end: None,
-            torn: None,
+            is_unsure: false,
+            lines: Lines::NONE,
+            ending: Ending::NONE,
         }
     }
 
     /// What to do next. The same until an answer was given.
     pub fn step(&self) -> Step {
         match self.state {
-            State::Head { tile, .. } => Step::Read { tile, start: 0, end: self.piece },
-            State::Tail { tile, low, high } => self.read(tile, low + (high - low) / 2),
-            State::Before { tile, piece } => self.read(tile, piece),
+            State::Head { tile: Candidate { tile, .. }, at } => self.read(tile, at),
+            State::Tail { tile, low, high } => self.read(tile, self.middle(low, high)),
+            State::Before { tile } => {
+                let end = self.ending.start;
+                Step::Read { tile, start: end.saturating_sub(self.block), end }
+            }
             State::Done => Step::Done,
         }
     }
 
     /// Takes the bytes that [`step`](Self::step) asked for, or as many of the first of them as could be read: none, for an error.
     pub fn answer(&mut self, bytes: &[u8]) {
-        self.state = match self.state {
-            State::Head { tile, tried } => self.take_head(tile, tried, bytes),
-            State::Tail { tile, low, high } => {
-                let middle = low + (high - low) / 2;
-                if is_blank(bytes.get(..self.block as usize).unwrap_or(bytes)) {
-                    self.narrow(tile, low, middle)
-                } else {
-                    self.take_tail(tile, middle, high, bytes)
-                }
+        if bytes.is_empty() && !matches!(self.state, State::Done) {
+            self.is_unsure = true;
+            if self.piece > self.block {
+                // Perhaps it is one block of many.
+                self.piece = self.block;
+                return;
             }
-            State::Before { tile, piece } => {
-                if let Some(torn) = &mut self.torn {
-                    torn.before = Some(Snippet::of(unfinished_line(bytes)));
-                }
-                self.narrow(tile, piece + 1, piece + 2)
+        }
+        self.state = match self.state {
+            State::Head { tile, at } => self.take_head(tile, at, bytes),
+            State::Tail { tile, low, high } => self.take_tail(tile, low, high, bytes),
+            State::Before { tile } => {
+                self.ending.precede(bytes);
+                self.finish(tile)
             }
             State::Done => State::Done,
         };
@@ -168,90 +158,106 @@ impl LastBoot {
 
     /// The crash records that the *next* boot must keep.
     pub fn kept(&self) -> Kept {
-        let mut kept = Kept::NONE;
-        if let Some(crash) = self.crash {
-            kept = self.kept;
-            kept.push(crash, self.tiles);
+        let mut kept = self.kept;
+        match self.crash {
+            Some(crash) => kept.push(crash, self.tiles),
+            None if self.is_unsure => {}
+            None => kept = Kept::NONE,
         }
         kept
     }
 
-    fn read(&self, tile: u32, piece: u32) -> Step {
-        let start = piece.saturating_mul(self.piece).min(TILE_BYTES);
-        Step::Read { tile, start, end: start.saturating_add(self.piece).min(TILE_BYTES) }
+    /// The read from this byte to the end of its piece.
+    fn read(&self, tile: u32, start: u32) -> Step {
+        let end = (start / self.piece).saturating_add(1).saturating_mul(self.piece).min(TILE_BYTES);
+        Step::Read { tile, start, end }
     }
 
-    fn take_head(&mut self, tile: u32, tried: u32, bytes: &[u8]) -> State {
-        let header = Header::decode(bytes).filter(|header| header.uuid == self.uuid);
-        let mark = header.and_then(|header| Some((header, self.find_mark(bytes.get(HEADER_LEN..)?)?)));
-        let own = match mark {
-            Some((header, Mark::Tile { round, boot, kept, .. })) if round == header.round => Some((boot, kept)),
-            Some((_, Mark::Boot { boot, .. })) => Some((boot, Kept::NONE)),
-            // A carried tile, or none of ours.
-            _ => None,
-        };
-        if let Some((boot, kept)) = own {
-            self.boot = Some(boot);
-            self.kept = kept;
-            return self.take_tail(tile, 0, TILE_BYTES.div_ceil(self.piece), bytes);
+    /// Where to look for the end of the text: at the beginning of a piece, if one begins in between.
+    fn middle(&self, low: u32, high: u32) -> u32 {
+        let (first, end) = (low / self.piece, high.div_ceil(self.piece));
+        (first + (end - first) / 2).saturating_mul(self.piece).max(low)
+    }
+
+    fn take_head(&mut self, tile: Candidate, at: u32, bytes: &[u8]) -> State {
+        let mut text = written(bytes, self.block);
+        if at == 0 {
+            (self.lines, self.ending) = (Lines::NONE, Ending::NONE);
+            let is_own =
+                |header: &Header| header.uuid == self.uuid && tile.round.is_none_or(|round| round == header.round);
+            let Some(header) = Header::decode(bytes).filter(is_own) else { return self.try_before(tile, None) };
+            self.lines.round = header.round;
+            self.ending.follow(0, text);
+            text = text.get(HEADER_LEN..).unwrap_or_default();
+        } else {
+            self.ending.follow(at, text);
         }
-        let before_the_first = tile == 0 && header.is_none_or(|header| header.round == 0);
+        self.lines.take(text, self.tiles);
+        let ends_here = !bytes.is_empty() && is_blank(bytes.last_chunk::<512>().map_or(bytes, |last| last));
+        let end = at.saturating_add((bytes.len() as u32).max(if bytes.is_empty() { self.block } else { 0 }));
+        if !ends_here && end < REACH {
+            return State::Head { tile, at: end };
+        }
+        let round = self.lines.round;
+        match self.lines.mark() {
+            Some(Mark::Tile { round: own, boot, kept, .. }) if own == round => {
+                (self.boot, self.kept) = (Some(boot), kept);
+            }
+            Some(Mark::Boot { boot, .. }) => (self.boot, self.kept) = (Some(boot), Kept::NONE),
+            // A carried tile, or none of ours.
+            _ => return self.try_before(tile, Some(round)),
+        }
+        self.narrow(tile.tile, end, if ends_here { end } else { TILE_BYTES })
+    }
+
+    fn try_before(&self, tile: Candidate, round: Option<u32>) -> State {
+        let Candidate { tile, tried, .. } = tile;
+        let before_the_first = tile == 0 && round.is_none_or(|round| round == 0);
         if tried + 1 >= MAX_TILES_TRIED || u64::from(tried) + 1 >= self.tiles || before_the_first {
             return State::Done;
         }
-        State::Head { tile: before(tile, self.tiles), tried: tried + 1 }
+        let round = if tile == 0 { None } else { round };
+        State::Head { tile: Candidate { tile: before(tile, self.tiles), round, tried: tried + 1 }, at: 0 }
     }
 
-    /// The first tile line; a boot line only if no tile line follows it.
-    fn find_mark(&self, text: &[u8]) -> Option<Mark> {
-        let mut boot = None;
-        for line in text.split(|byte| *byte == b'\n').take_while(|line| !line.starts_with(&[0])) {
-            match Mark::parse(line, self.tiles) {
-                Some(mark @ Mark::Tile { .. }) => return Some(mark),
-                Some(mark @ Mark::Boot { .. }) => boot = boot.or(Some(mark)),
-                _ => {}
-            }
+    fn take_tail(&mut self, tile: u32, low: u32, high: u32, bytes: &[u8]) -> State {
+        let start = self.middle(low, high);
+        if bytes.is_empty() {
+            self.ending = Ending::NONE;
+            return self.narrow(tile, start.saturating_add(self.block), high);
         }
-        boot
-    }
-
-    /// Looks at a piece that has text, and at what there may be after it.
-    fn take_tail(&mut self, tile: u32, piece: u32, high: u32, bytes: &[u8]) -> State {
-        self.crash = self.crash_at_end(tile, piece.saturating_mul(self.piece), bytes);
-        let is_torn = piece > 0 && last_line(bytes).is_some_and(|(above, _)| above.is_empty());
-        let before = self.end.filter(|(of, _)| of + 1 == piece).map(|(_, end)| end);
-        self.torn = is_torn.then(|| Torn { piece, begin: Snippet::of(bytes), before });
-        self.end = Some((piece, Snippet::of(unfinished_line(bytes))));
-        let last_block = bytes.len().saturating_sub(self.block as usize);
-        let ends_here = is_blank(bytes.get(last_block..).unwrap_or_default());
-        self.narrow(tile, piece, if ends_here { piece + 1 } else { high })
+        if is_blank(bytes.get(..self.block as usize).unwrap_or(bytes)) {
+            return self.narrow(tile, low, start);
+        }
+        let text = written(bytes, self.block);
+        self.ending.follow(start, text);
+        let end = start.saturating_add(bytes.len() as u32);
+        self.narrow(tile, end, if text.len() < bytes.len() { end } else { high })
     }
 
     fn narrow(&mut self, tile: u32, low: u32, high: u32) -> State {
-        if high - low > 1 {
-            return State::Tail { tile, low, high };
+        if low < high {
+            State::Tail { tile, low, high }
+        } else if self.ending.is_cut() {
+            State::Before { tile }
+        } else {
+            self.finish(tile)
         }
-        let Some(Torn { piece, begin, before }) = self.torn else { return State::Done };
-        let Some(before) = before else { return State::Before { tile, piece: piece - 1 } };
-        if before.bytes().chain(begin.bytes()).take(END.len()).eq(END) {
-            let begins_here = piece.saturating_mul(self.piece) >= REACH;
-            self.crash = Some(self.record(tile, begins_here));
-        }
-        State::Done
     }
 
-    /// The crash record that these bytes of a tile end with. A tile line may stand behind it, where the record
-    /// crossed into the tile.
-    fn crash_at_end(&self, tile: u32, start: u32, bytes: &[u8]) -> Option<KeptRecord> {
-        let (above, line) = last_line(bytes)?;
-        let is_tile_line = matches!(Mark::parse(line, self.tiles), Some(Mark::Tile { .. }));
-        let (above, line) = if is_tile_line { last_line(above)? } else { (above, line) };
-        if !line.starts_with(END) {
-            return None;
+    /// Looks whether the text ends with a crash record. A tile line may stand behind it, where the record crossed into the tile.
+    fn finish(&mut self, tile: u32) -> State {
+        let line = last_line(self.ending.bytes()).and_then(|(above, line)| {
+            let is_tile_line = matches!(Mark::parse(line, self.tiles), Some(Mark::Tile { .. }));
+            if is_tile_line { last_line(above) } else { Some((above, line)) }
+        });
+        if let Some((above, line)) = line
+            && line.get(line.iter().position(|byte| *byte != 0).unwrap_or(0)..).unwrap_or_default().starts_with(END)
+        {
+            let at = self.ending.start.saturating_add(above.len() as u32);
+            self.crash = Some(self.record(tile, at >= BEGINS_HERE || self.lines.has_begin));
         }
-        let begins_here = start + above.len() as u32 >= REACH
-            || above.split(|byte| *byte == b'\n').any(|line| line.starts_with(BEGIN));
-        Some(self.record(tile, begins_here))
+        State::Done
     }
 
     /// A record that ends in this tile, and begins there or in the one before.
@@ -269,14 +275,134 @@ impl LastBoot {
     }
 }
 
-/// What stands behind the last line feed.
-fn unfinished_line(bytes: &[u8]) -> &[u8] {
-    bytes.rsplit(|byte| *byte == b'\n').next().unwrap_or_default()
+/// The lines at a tile's beginning, of which a piece may hold a part only.
+#[derive(Clone, Copy, Debug)]
+struct Lines {
+    /// The round of the tile's header.
+    round: u32,
+    /// The line under way, as far as there is room for it: enough for any mark.
+    line: [u8; 320],
+    len: usize,
+    tile: Option<Mark>,
+    boot: Option<Mark>,
+    /// Whether a crash record begins in what was seen.
+    has_begin: bool,
+}
+
+impl Lines {
+    const NONE: Self = Self { round: 0, line: [0; 320], len: 0, tile: None, boot: None, has_begin: false };
+
+    /// Takes the text that follows.
+    fn take(&mut self, text: &[u8], tiles: u64) {
+        // What was not written is zero, and not there.
+        for byte in text.iter().filter(|byte| **byte != 0) {
+            if *byte == b'\n' {
+                self.end_line(tiles);
+            } else if let Some(place) = self.line.get_mut(self.len) {
+                *place = *byte;
+                self.len += 1;
+            }
+        }
+    }
+
+    fn end_line(&mut self, tiles: u64) {
+        let line = self.line.get(..core::mem::take(&mut self.len)).unwrap_or_default();
+        match Mark::parse(line, tiles) {
+            Some(mark @ Mark::Tile { .. }) => self.tile = self.tile.or(Some(mark)),
+            Some(mark @ Mark::Boot { .. }) => self.boot = self.boot.or(Some(mark)),
+            _ => self.has_begin |= line.starts_with(BEGIN),
+        }
+    }
+
+    /// The first tile line; a boot line only if there is no tile line.
+    fn mark(&self) -> Option<Mark> {
+        self.tile.or(self.boot)
+    }
+}
+
+/// The last bytes of the text that was seen: more than the last two lines that matter have.
+#[derive(Clone, Copy, Debug)]
+struct Ending {
+    bytes: [u8; 1024],
+    len: usize,
+    /// Where in the tile they begin.
+    start: u32,
+    /// Where the text goes on: behind a pad, if there is one.
+    end: u32,
+}
+
+impl Ending {
+    const NONE: Self = Self { bytes: [0; 1024], len: 0, start: 0, end: 0 };
+
+    fn bytes(&self) -> &[u8] {
+        self.bytes.get(..self.len).unwrap_or_default()
+    }
+
+    /// Takes text that begins at this byte of the tile.
+    fn follow(&mut self, at: u32, text: &[u8]) {
+        let whole = text.len() as u32;
+        let text = without_pad(text);
+        if text.is_empty() {
+            return;
+        }
+        if self.end != at || self.start.saturating_add(self.len as u32) != at {
+            self.len = 0;
+        }
+        self.end = at.saturating_add(whole);
+        let new = text.get(text.len().saturating_sub(self.bytes.len())..).unwrap_or_default();
+        let old = self.len.min(self.bytes.len() - new.len());
+        self.bytes.copy_within(self.len - old..self.len, 0);
+        if let Some(place) = self.bytes.get_mut(old..old + new.len()) {
+            place.copy_from_slice(new);
+        }
+        self.len = old + new.len();
+        self.start = at.saturating_add((text.len() - new.len()) as u32).saturating_sub(old as u32);
+    }
+
+    /// Takes the block before.
+    fn precede(&mut self, block: &[u8]) {
+        let text = without_pad(block);
+        let len = text.len().min(self.bytes.len() - self.len);
+        self.bytes.copy_within(..self.len, len);
+        if let (Some(place), Some(text)) = (self.bytes.get_mut(..len), text.get(text.len() - len..)) {
+            place.copy_from_slice(text);
+        }
+        self.len += len;
+        let from = (block.len() - text.len() + len) as u32;
+        self.start = self.start.saturating_sub(from);
+    }
+
+    /// Whether the last two lines may have begun before it.
+    fn is_cut(&self) -> bool {
+        let lines = last_line(self.bytes()).and_then(|(above, _)| last_line(above));
+        self.start > 0 && self.len <= self.bytes.len() / 2 && lines.is_none_or(|(above, _)| above.is_empty())
+    }
+}
+
+/// The bytes up to the last block that is not blank.
+fn written(bytes: &[u8], block: u32) -> &[u8] {
+    let blocks = bytes.chunks(block.max(1) as usize);
+    let blank = blocks.rev().take_while(|block| is_blank(block)).map(<[u8]>::len).sum::<usize>();
+    bytes.get(..bytes.len() - blank).unwrap_or_default()
+}
+
+fn is_text(byte: &u8) -> bool {
+    !matches!(*byte, 0 | b' ' | b'\n')
+}
+
+/// The bytes without zeroes and a pad at their end, but with the line feed before that.
+fn without_pad(bytes: &[u8]) -> &[u8] {
+    let end = bytes.iter().rposition(|byte| *byte != 0).map_or(0, |at| at + 1);
+    let bytes = bytes.get(..end).unwrap_or_default();
+    if !bytes.ends_with(b"\n") {
+        return bytes;
+    }
+    let end = bytes.iter().rposition(is_text).map_or(0, |at| at + 1);
+    bytes.get(..end + usize::from(bytes.get(end) == Some(&b'\n'))).unwrap_or_default()
 }
 
 /// The last line that is not blank, and what is above it.
 fn last_line(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
-    let is_text = |byte: &u8| !matches!(*byte, 0 | b' ' | b'\n');
     let text = bytes.get(..=bytes.iter().rposition(is_text)?)?;
     text.split_at_checked(text.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1))
 }

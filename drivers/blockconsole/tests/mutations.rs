@@ -27,7 +27,7 @@ const fn mutation(
     Mutation { name, file, from, to, test }
 }
 
-const MUTATIONS: [Mutation; 34] = [
+const MUTATIONS: [Mutation; 37] = [
     mutation(
         "no-flush-before-entry",
         "console/next_tile.rs",
@@ -74,7 +74,7 @@ const MUTATIONS: [Mutation; 34] = [
         "flush-covers-what-completes-later",
         "console/flush.rs",
         "self.flushed(flush.covers);",
-        "let now = self.completed_point(); self.flushed(Covers { records: now.complete, time_ns: now.time_ns });",
+        "self.flushed(Covers::before(&self.completed_point()), flush.entered);",
         "power_cuts",
     ),
     mutation(
@@ -162,6 +162,21 @@ const MUTATIONS: [Mutation; 34] = [
         "Verdict::Past | Verdict::Unmarked => self.narrow(low, middle),",
         "Verdict::Past if middle - low == 1 => self.found(low, self.reference.round, false),\n            Verdict::Past | Verdict::Unmarked => self.narrow(low, middle),",
         "headers",
+    ),
+    mutation("a-failed-flush-is-repeated", "console/flush.rs", "self.is_undone = true;", "", "flushes"),
+    mutation(
+        "a-stale-answer-is-taken",
+        "console/mount.rs",
+        "self.drop_text();\n        self.drop_side();",
+        "self.drop_text();",
+        "remount",
+    ),
+    mutation(
+        "a-mount-is-taken-for-a-log",
+        "console/resume.rs",
+        "            Phase::Mounting(_) => true,",
+        "            Phase::Mounting(_) => false,",
+        "remount",
     ),
     mutation(
         "zeroes-count-as-success",

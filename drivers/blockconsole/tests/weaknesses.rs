@@ -295,7 +295,7 @@ fn weakness_11_a_tile_is_erased_durably_before_text_goes_there() {
                         erased.insert(tile);
                     }
                 }
-                DiskEvent::Void { .. } => {}
+                DiskEvent::Void { .. } | DiskEvent::Forgotten => {}
             }
         }
         assert!(erased.len() >= 3);

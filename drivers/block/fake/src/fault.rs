@@ -29,6 +29,9 @@ pub enum Effect {
     Hang,
     /// A flush says that it is done, and is not.
     Lie,
+    /// A flush fails, and what it was to make durable is gone, so that the next one succeeds without it: as with hosts that
+    /// report an error of their disk once, and drop the pages that they could not write.
+    Forget(ErrorKind),
 }
 
 /// Something that goes wrong: which requests, and what happens to them.

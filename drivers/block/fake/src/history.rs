@@ -24,6 +24,8 @@ pub enum Event {
     },
     /// A flush succeeded that was submitted when so many events had happened.
     Flushed(usize),
+    /// What had completed and was not durable is gone.
+    Forgotten,
 }
 
 /// A write that may or may not be on the medium.
@@ -90,6 +92,13 @@ impl History {
         &self.events
     }
 
+    /// What is durable at the end of it.
+    pub fn durable(&self) -> Medium {
+        let mut walk = self.walk();
+        while walk.step() {}
+        walk.durable
+    }
+
     /// Goes through the history from the beginning: see [`Walk`].
     pub fn walk(&self) -> Walk<'_> {
         Walk { history: self, at: 0, durable: self.start.clone(), pending: Vec::new() }
@@ -126,6 +135,7 @@ impl Walk<'_> {
             Event::Completed(id) => self.complete(*id, usize::MAX),
             Event::Void { id, blocks } => self.complete(*id, *blocks),
             Event::Flushed(submitted) => self.settle(*submitted),
+            Event::Forgotten => self.pending.retain(|write| write.completed.is_none()),
         }
         self.at += 1;
         true

@@ -221,7 +221,7 @@ impl Inner {
         match effect {
             Some(Effect::Fail(_)) => contents.clear(),
             Some(Effect::FailAfter(_, done)) => contents.truncate(done as usize),
-            Some(Effect::Delay(_) | Effect::Hang | Effect::Lie) | None => {}
+            Some(Effect::Delay(_) | Effect::Hang | Effect::Lie | Effect::Forget(_)) | None => {}
         }
         contents
     }
@@ -238,11 +238,15 @@ impl Inner {
         let is_write = self.finish_write(queued.id);
         self.apply(blocks.start, &queued.contents, u64::MAX);
         let result = match queued.effect {
-            Some(Effect::Fail(kind) | Effect::FailAfter(kind, _)) => Err(kind.into()),
+            Some(Effect::Fail(kind) | Effect::FailAfter(kind, _) | Effect::Forget(kind)) => Err(kind.into()),
             Some(Effect::Delay(_) | Effect::Hang | Effect::Lie) | None => Ok(()),
         };
         if is_write {
             self.history.push(Event::Completed(queued.id));
+        }
+        if matches!((queued.effect, &queued.request), (Some(Effect::Forget(_)), Request::Flush)) {
+            self.history.push(Event::Forgotten);
+            self.medium = self.history.durable();
         }
         self.count(&queued.request, result);
         result?;

@@ -224,3 +224,33 @@ fn what_does_not_fit_is_refused() {
     let third = Request::Write { first_block: 3, blocks: 1, buffer: vec![0; BLOCK], fua: false };
     assert_eq!(port.submit(Tag(3), third).expect_err("full").error.kind, ErrorKind::QueueFull);
 }
+
+#[test]
+fn a_flush_that_forgets_takes_with_it_what_was_not_durable() {
+    let disk = Disk::new(Settings::new(512, 1 << 20));
+    let mut port = disk.port();
+    let mut write = |byte: u8, block: u64| {
+        let request = Request::Write { first_block: block, blocks: 1, buffer: vec![byte; 512], fua: false };
+        assert!(port.submit(Tag(0), request).is_ok());
+        while port.poll().is_none() {}
+    };
+    write(b'a', 1);
+    let mut flush = disk.port();
+    let mut flushed = || {
+        assert!(flush.submit(Tag(1), Request::Flush).is_ok());
+        loop {
+            if let Some(completion) = flush.poll() {
+                return completion.result;
+            }
+        }
+    };
+    assert_eq!(flushed(), Ok(()));
+    write(b'b', 1);
+    write(b'c', 2);
+    disk.inject(Fault::new(Effect::Forget(ErrorKind::Media)).kind(Kind::Flush).times(1));
+    assert_eq!(flushed(), Err(ErrorKind::Media.into()));
+    assert_eq!(flushed(), Ok(()), "and says no word of it");
+    for medium in [disk.medium(), disk.history().durable()] {
+        assert_eq!((medium.block(1)[0], medium.block(2)[0]), (b'a', 0));
+    }
+}

@@ -57,7 +57,7 @@
 //! A failed write is made once more. If that fails too, it counts, and the log goes back to where the failed write began: its text
 //! is made again from the ring, block by block, and goes around a block that fails twice. After [`MAX_FAILURES`] counted
 //! failures without a successful write of text in between, the console stops; and at once, if the headers of two tiles in a row cannot
-//! be written.
+//! be written. A flush that fails takes back all that is not durable. (`flush.rs`)
 
 mod config;
 mod event;
@@ -124,6 +124,10 @@ pub struct Console<'a, B, const N: usize> {
     tiles: Tiles,
     /// A failed write that the log goes back to, once nothing is in flight.
     going_back: Option<writer::Failed>,
+    /// A flush failed: the log goes back to where it is durable, once no write is in flight.
+    is_undone: bool,
+    /// The first tile, and its round, that was done anything to behind the current one.
+    plan: (u32, u32),
     /// Up to where in the tile single blocks are written, because a write failed there.
     careful_until: u32,
     failures: u32,
@@ -173,6 +177,8 @@ impl<'a, B: AsRef<[u8]> + AsMut<[u8]>, const N: usize> Console<'a, B, N> {
             flushes: Flushes::default(),
             tiles: Tiles { identity: None, current: None, next: NextTile::default(), kept: Kept::NONE },
             going_back: None,
+            is_undone: false,
+            plan: (0, 0),
             careful_until: 0,
             failures: 0,
             last_error: Error::new(ErrorKind::NotReady),
@@ -301,10 +307,10 @@ impl<'a, B: AsRef<[u8]> + AsMut<[u8]>, const N: usize> Console<'a, B, N> {
             return;
         }
         // What is said first has the time of what follows: records that were logged while the device was gone.
-        let flush::Covers { records, time_ns } = self.flushes.durable_until();
+        let flush::Covers { records, time_ns, is_boot_due, .. } = self.flushes.durable_until();
         let mut point = Point { sequence: records, complete: records, time_ns, ..Point::START };
         // If it is the same console, it is still the same boot.
-        point.due.boot = self.tiles.identity.is_none();
+        point.due.boot = is_boot_due || self.tiles.identity.is_none();
         self.start_mount(point);
         self.is_changed = true;
         self.publish();

@@ -23,6 +23,7 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>, const N: usize> Console<'_, B, N> {
         self.drop_side();
         self.flushes.reset();
         self.failures = 0;
+        self.is_undone = false;
         self.has_passed_over = false;
         self.has_failed_to_zero = false;
         self.source.rewind(point);
@@ -118,6 +119,7 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>, const N: usize> Console<'_, B, N> {
             }
         }
         self.tiles.next = NextTile { tile: found.next, round: found.next_round, stage: Stage::Choosing };
+        self.plan = (found.next, found.next_round);
         self.announce = Some(found.damaged);
         self.phase = Phase::Logging;
         self.is_changed = true;

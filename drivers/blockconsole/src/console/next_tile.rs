@@ -72,6 +72,7 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>, const N: usize> Console<'_, B, N> {
         if let Some(Current { tile, round, .. }) = self.tiles.current {
             let (tile, round) = after(tile, round, self.tile_count());
             self.tiles.next = NextTile { tile, round, stage: Stage::Idle };
+            self.plan = (tile, round);
         }
     }
 
@@ -295,7 +296,8 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>, const N: usize> Console<'_, B, N> {
         if next.stage != Stage::Ready || !is_done || self.outstanding().next().is_some() {
             return false;
         }
-        self.tiles.current = Some(Current { tile: next.tile, round: next.round, base: 0, high: 0, has_header: false });
+        let (tile, round) = (next.tile, next.round);
+        self.tiles.current = Some(Current { tile, round, base: 0, high: 0, has_header: false, is_durable: false });
         self.careful_until = 0;
         self.source.set_tile_due();
         if let Some(damaged) = self.announce.take() {

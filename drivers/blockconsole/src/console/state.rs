@@ -48,4 +48,6 @@ pub(super) struct Current {
     pub(super) high: u32,
     /// Whether its header has been written.
     pub(super) has_header: bool,
+    /// Whether that is durable.
+    pub(super) is_durable: bool,
 }

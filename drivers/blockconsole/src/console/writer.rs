@@ -10,6 +10,7 @@ use super::point::Point;
 use super::{Console, Current, Kind, Phase, RESERVE, Reason, tag};
 use crate::format::{Header, TILE_BYTES};
 use crate::ring::Ring;
+use crate::search::after;
 use block::{BlockDevice, Error, ErrorKind, Request};
 
 /// A write of text to the current tile.
@@ -87,6 +88,12 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>, const N: usize> Console<'_, B, N> {
     /// Takes text from the ring, writes what is due, and makes the next tile ready.
     pub(super) fn log_step<D: BlockDevice<Buffer = B>>(&mut self, device: &mut D, ring: &Ring<'_>, now_ns: u64) {
         self.resubmit(device);
+        if self.is_undone {
+            if self.outstanding().next().is_some() {
+                return;
+            }
+            self.redo();
+        }
         if self.going_back.is_some() && self.outstanding().next().is_none() {
             self.go_back();
         }
@@ -218,7 +225,7 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>, const N: usize> Console<'_, B, N> {
 
     /// Submits the writes that wait; those that the log will go back behind are dropped.
     fn resubmit<D: BlockDevice<Buffer = B>>(&mut self, device: &mut D) {
-        let behind = self.going_back.map_or(u32::MAX, |failed| failed.start);
+        let behind = if self.is_undone { 0 } else { self.going_back.map_or(u32::MAX, |failed| failed.start) };
         for slot in 0..N {
             let waits = |write: &mut Write<B>| matches!(write.state, State::Waiting { .. });
             let Some(place) = self.writes.get_mut(slot) else { continue };
@@ -330,6 +337,7 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>, const N: usize> Console<'_, B, N> {
             // A tile without a header is no tile. (Tile 0 has to be tried again: there is no log without it.)
             self.tiles.current = None;
             self.source.rewind(failed.point.restart());
+            self.plan = after(current.tile, current.round, self.tile_count());
             return self.pass_over(current.tile, current.round, self.last_error);
         }
         let goes_around = is_block && current.has_header;

@@ -160,6 +160,7 @@ impl<'s> Checker<'s> {
             Event::Completed(id) => self.completed(*id, usize::MAX),
             Event::Void { id, blocks } => self.completed(*id, *blocks),
             Event::Flushed(by) => self.settle(*by),
+            Event::Forgotten => self.pending.retain(|write| write.completed.is_none()),
         }
         self.at += 1;
         let story = self.story;

@@ -11,6 +11,7 @@ mod words;
 
 use super::config::Name;
 use super::fill::Fill;
+use super::flush::Covers;
 use super::next_tile::{NextTile, Stage};
 use super::point::{Due, LineKind, Point};
 use super::side::Side;
@@ -56,7 +57,7 @@ pub(super) struct TargetState {
     pub(super) point: Point,
     /// Where the text after the block at `base` comes from, if that block was written with a pad.
     pub(super) after: Option<Point>,
-    pub(super) durable: u64,
+    pub(super) durable: Covers,
 }
 
 /// Why a target cannot be used. Nothing was written.
@@ -142,10 +143,10 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>, const N: usize> Console<'_, B, N> {
     /// What the crash path would have to know at this moment.
     pub fn target(&self) -> Target {
         let base = self.completed_base();
-        let current = self.tiles.current.map(|current| Current { base, ..current });
-        let point = self.completed_point();
+        let mut current = self.tiles.current.map(|current| Current { base, ..current });
+        let mut point = self.completed_point();
         let is_open = |fill: &&Fill<B>| fill.clean > 0 && fill.base == base;
-        let after = self.fill.as_ref().filter(is_open).map(|fill| Point {
+        let mut after = self.fill.as_ref().filter(is_open).map(|fill| Point {
             line: LineKind::Between,
             skip: 0,
             sequence: fill.clean_complete,
@@ -154,7 +155,12 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>, const N: usize> Console<'_, B, N> {
             due: Due::default(),
             ..Point::START
         });
-        let NextTile { tile, round, stage } = self.tiles.next;
+        let mut next = self.tiles.next;
+        if self.is_undone {
+            (current, next, point) = self.undone();
+            after = None;
+        }
+        let NextTile { tile, round, stage } = next;
         let side_writes = self.side.as_ref().is_some_and(Side::writes);
         Target {
             name: self.config.name,
@@ -173,7 +179,7 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>, const N: usize> Console<'_, B, N> {
                 kept: self.tiles.kept,
                 point,
                 after,
-                durable: self.durable(),
+                durable: self.flushes.durable_until(),
             },
         }
     }

@@ -30,14 +30,21 @@ fn target(durable: u64) -> Target {
         state: TargetState {
             identity: Some(Identity { uuid: 18, boot: 19 }),
             is_mounting: false,
-            current: Some(Current { tile: 20, round: 21, base: 512 * 22, high: 512 * 23, has_header: true }),
+            current: Some(Current {
+                tile: 20,
+                round: 21,
+                base: 512 * 22,
+                high: 512 * 23,
+                has_header: true,
+                is_durable: true,
+            }),
             next_tile: 24,
             next_round: 25,
             is_next_ready: true,
             kept,
             point,
             after: Some(Point { line: LineKind::Between, due: Due { trailer: true, ..Due::default() }, ..point }),
-            durable,
+            durable: Covers { records: durable, time_ns: 26, is_boot_due: false, is_tile_due: true },
         },
     }
 }
@@ -106,9 +113,18 @@ fn nonsense_with_a_right_crc_is_refused() {
     let cell = TargetCell::new();
     let changes: [fn(&mut Target); 5] = [
         |target| target.state.next_tile = 5000,
-        |target| target.state.current = Some(Current { tile: 5000, round: 0, base: 0, high: 0, has_header: false }),
-        |target| target.state.current = Some(Current { tile: 1, round: 0, base: 7, high: 512, has_header: false }),
-        |target| target.state.current = Some(Current { tile: 1, round: 0, base: 0, high: 2 << 20, has_header: false }),
+        |target| {
+            target.state.current =
+                Some(Current { tile: 5000, round: 0, base: 0, high: 0, has_header: false, is_durable: false })
+        },
+        |target| {
+            target.state.current =
+                Some(Current { tile: 1, round: 0, base: 7, high: 512, has_header: false, is_durable: false })
+        },
+        |target| {
+            target.state.current =
+                Some(Current { tile: 1, round: 0, base: 0, high: 2 << 20, has_header: false, is_durable: false })
+        },
         |target| target.state.identity = None,
     ];
     for change in changes {

@@ -6,18 +6,21 @@
 use super::{BadTarget, Target, TargetState};
 use crate::checksum::Crc32c;
 use crate::console::config::Name;
+use crate::console::flush::Covers;
 use crate::console::point::{Due, LineKind, Point};
 use crate::console::{Current, Identity};
 use crate::place::{Extent, MAX_EXTENTS, Place};
 use crate::series::{KEPT_RECORDS, Kept, KeptRecord};
 
+/// What stands there if there is no current tile.
+const NO_TILE: Current = Current { tile: 0, round: 0, base: 0, high: 0, has_header: false, is_durable: false };
 /// "bcontgt" and the version of the layout.
-const MAGIC: u64 = u64::from_be_bytes(*b"bcontgt\x01");
+const MAGIC: u64 = u64::from_be_bytes(*b"bcontgt\x02");
 const POINT_WORDS: usize = 5;
 /// Magic, name, place, CRC.
 const FIXED_WORDS: usize = 1 + 4 + (1 + 2 * MAX_EXTENTS) + 1;
 /// Flags and numbers, what is kept, tiles, points, CRC.
-pub(super) const TARGET_WORDS: usize = FIXED_WORDS + 3 + (KEPT_RECORDS + 1) + 4 + 2 * POINT_WORDS + 1;
+pub(super) const TARGET_WORDS: usize = FIXED_WORDS + 3 + (KEPT_RECORDS + 1) + 5 + 2 * POINT_WORDS + 1;
 
 /// The words that never change, made once.
 pub(in crate::console) struct FixedWords([u64; FIXED_WORDS]);
@@ -54,6 +57,9 @@ impl Target {
             state.after.is_some(),
             state.current.is_some_and(|current| current.has_header),
             state.is_mounting,
+            state.current.is_some_and(|current| current.is_durable),
+            state.durable.is_boot_due,
+            state.durable.is_tile_due,
         ];
         let flags = flags.iter().enumerate().fold(0, |bits, (i, flag)| bits | u32::from(*flag) << i);
         out.put(pair(flags, u32::from(self.index)));
@@ -66,11 +72,12 @@ impl Target {
             out.put(pair(record.first, record.last));
         }
         out.put(kept.len() as u64);
-        let current = state.current.unwrap_or(Current { tile: 0, round: 0, base: 0, high: 0, has_header: false });
+        let current = state.current.unwrap_or(NO_TILE);
         out.put(pair(current.tile, current.round));
         out.put(pair(current.base, current.high));
         out.put(pair(state.next_tile, state.next_round));
-        out.put(state.durable);
+        out.put(state.durable.records);
+        out.put(state.durable.time_ns);
         out.put_point(&state.point);
         out.put_point(&state.after.unwrap_or(Point::START));
         out.put(out.crc());
@@ -112,13 +119,14 @@ impl Target {
         let (tile, round) = halves(from.get());
         let (base, high) = halves(from.get());
         let (next_tile, next_round) = halves(from.get());
-        let durable = from.get();
+        let (records, time_ns) = (from.get(), from.get());
+        let durable = Covers { records, time_ns, is_boot_due: flag(10), is_tile_due: flag(11) };
         let point = from.get_point().ok_or(BadTarget::Nonsense)?;
         let after = from.get_point().ok_or(BadTarget::Nonsense)?;
         let state = TargetState {
             identity: flag(3).then_some(Identity { uuid, boot }),
             is_mounting: flag(8),
-            current: flag(4).then_some(Current { tile, round, base, high, has_header: flag(7) }),
+            current: flag(4).then_some(Current { tile, round, base, high, has_header: flag(7), is_durable: flag(9) }),
             next_tile,
             next_round,
             is_next_ready: flag(5),
