@@ -1,4 +1,4 @@
-//! Headers that cannot be written: tiles are passed over, and nothing newer is lost.
+//! Headers that cannot be written: tiles are passed over, none newer is lost.
 
 mod support;
 

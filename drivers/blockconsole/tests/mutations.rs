@@ -73,7 +73,7 @@ const MUTATIONS: [Mutation; 37] = [
     mutation(
         "flush-covers-what-completes-later",
         "console/flush.rs",
-        "self.flushed(flush.covers);",
+        "self.flushed(flush.covers, flush.entered);",
         "self.flushed(Covers::before(&self.completed_point()), flush.entered);",
         "power_cuts",
     ),

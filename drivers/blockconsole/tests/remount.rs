@@ -1,4 +1,4 @@
-//! A console that mounts for the second time: nothing old is in its way, and a crash meanwhile does no harm.
+//! A console that mounts again: nothing old is in its way, nor in a crash.
 
 mod support;
 

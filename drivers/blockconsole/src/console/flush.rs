@@ -226,7 +226,8 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>, const N: usize> Console<'_, B, N> {
                 // Behind all that may be there, on a line of its own.
                 current.base = current.high;
                 due.tile = covers.is_tile_due;
-                due.feed = !self.fill.as_ref().is_some_and(|fill| fill.clean > 0) || self.going_back.is_some();
+                let is_padded = self.fill.as_ref().is_some_and(|fill| fill.clean > 0) && self.going_back.is_none();
+                due.feed = !is_padded;
                 if !matches!(next.stage, Stage::Idle | Stage::Ready) {
                     let (tile, round) = self.plan;
                     next = NextTile { tile, round, stage: Stage::Choosing };

@@ -10,6 +10,7 @@ use crate::series::Kept;
 use block::BlockDevice;
 
 /// A mount under way: the [search](crate::search), then the question to the [last boot](crate::last_boot).
+#[expect(clippy::large_enum_variant, reason = "there is no heap, and one of it a console")]
 #[derive(Clone, Debug)]
 pub(super) enum Mount {
     Searching(Search),

@@ -5,6 +5,7 @@ use super::next_tile::NextTile;
 use crate::series::Kept;
 
 /// What a console is doing.
+#[expect(clippy::large_enum_variant, reason = "there is no heap, and one of it a console")]
 #[derive(Clone, Debug)]
 pub(super) enum Phase {
     /// Nothing: it has stopped, for good or until it is reattached.
