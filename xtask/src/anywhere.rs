@@ -17,18 +17,16 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
 use bcon::crash::record::Record;
 use bcon::crash::symbols::Symbols;
 use clap::Args;
-use qemu::{Disk, Guest, Kind, Outcome, Programs, TemporaryDirectory, Tool, require};
+use qemu::{Disk, Guest, Kind, Outcome, Programs, TemporaryDirectory};
 use serde_json::json;
 
+use crate::campaign::CampaignOptions;
 use crate::capture;
 use places::{Place, draw};
 
@@ -54,21 +52,12 @@ pub(crate) struct AnywhereOptions {
     #[arg(long, value_name = "PLACE")]
     replay: Option<Place>,
 
-    /// Guests at a time.
-    #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u8).range(1..=64))]
-    jobs: u8,
-
     /// Write every place's result to this file.
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
 
-    /// More words for the kernel's command line.
-    #[arg(long, value_name = "WORDS", default_value = "", allow_hyphen_values = true)]
-    append: String,
-
-    /// Build with optimisations.
-    #[arg(long)]
-    release: bool,
+    #[command(flatten)]
+    campaign: CampaignOptions,
 }
 
 /// How long a guest may take. One instruction at a time is slow.
@@ -87,17 +76,16 @@ struct Run {
 /// # Errors
 /// When guests cannot be run at all.
 pub(crate) fn anywhere(options: &AnywhereOptions) -> Result<ExitCode> {
-    require(Tool::Qemu)?;
     let directory = TemporaryDirectory::new()?;
-    let programs = capture::keep(&Programs::build(options.release)?, &directory)?;
+    let programs = options.campaign.programs(&directory)?;
     let symbols = Symbols::open(&programs.kernel)?;
     let places = match options.replay {
         Some(place) => vec![place; options.count.clamp(1, 20)],
         None => draw(options.seed, options.distinct.map_or(options.count, |distinct| distinct * 10)),
     };
-    let runs = run_all(&programs, &places, options);
-    let reached: BTreeSet<u64> = runs.iter().filter_map(|run| run.at).collect();
-    let is_enough = options.distinct.is_none_or(|distinct| reached.len() >= distinct);
+    let reached = |runs: &[Run]| runs.iter().filter_map(|run| run.at).collect::<BTreeSet<_>>().len();
+    let is_enough = |runs: &[Run]| options.distinct.is_some_and(|distinct| reached(runs) >= distinct);
+    let runs = options.campaign.run_all(&places, |place| run(&programs, place, &options.campaign), is_enough);
     print!("{}", describe(&runs, &symbols));
     if let Some(path) = &options.json {
         let list: Vec<_> = runs
@@ -110,43 +98,20 @@ pub(crate) fn anywhere(options: &AnywhereOptions) -> Result<ExitCode> {
         let text = serde_json::to_string_pretty(&json!({ "seed": options.seed, "places": list }))?;
         fs::write(path, text).with_context(|| format!("cannot write {}", path.display()))?;
     }
-    let is_captured = is_enough && runs.iter().all(|run| run.problem.is_none());
+    let is_captured = (options.distinct.is_none() || is_enough(&runs)) && runs.iter().all(|run| run.problem.is_none());
     Ok(if is_captured { ExitCode::SUCCESS } else { ExitCode::from(20) })
 }
 
-fn run_all(programs: &Programs, places: &[Place], options: &AnywhereOptions) -> Vec<Run> {
-    let (next, runs, reached) = (AtomicUsize::new(0), Mutex::new(Vec::new()), Mutex::new(BTreeSet::new()));
-    let is_enough = || {
-        let count = reached.lock().map_or(0, |reached| reached.len());
-        options.distinct.is_some_and(|distinct| count >= distinct)
-    };
-    thread::scope(|scope| {
-        for _ in 0..options.jobs {
-            scope.spawn(|| {
-                while !is_enough()
-                    && let Some(&place) = places.get(next.fetch_add(1, Ordering::Relaxed))
-                {
-                    let run = try_run(programs, place, &options.append).unwrap_or_else(|error| Run {
-                        place,
-                        at: None,
-                        problem: Some(format!("{error:#}")),
-                    });
-                    if let Some(problem) = &run.problem {
-                        println!("{place}: {problem}");
-                    }
-                    // Only a panic of another thread could poison them, and that ends everything.
-                    if let (Ok(mut runs), Ok(mut reached)) = (runs.lock(), reached.lock()) {
-                        reached.extend(run.at);
-                        runs.push(run);
-                    }
-                }
-            });
-        }
-    });
-    runs.into_inner().unwrap_or_default()
+fn run(programs: &Programs, place: Place, campaign: &CampaignOptions) -> Run {
+    let result = try_run(programs, place, campaign);
+    let run = result.unwrap_or_else(|error| Run { place, at: None, problem: Some(format!("{error:#}")) });
+    if let Some(problem) = &run.problem {
+        println!("{place}: {problem}");
+    }
+    run
 }
 
-fn try_run(programs: &Programs, place: Place, append: &str) -> Result<Run> {
+fn try_run(programs: &Programs, place: Place, campaign: &CampaignOptions) -> Result<Run> {
     let directory = TemporaryDirectory::new()?;
     let word = capture::random_word();
     let mut guest = Guest::new(programs);
@@ -157,7 +122,7 @@ fn try_run(programs: &Programs, place: Place, append: &str) -> Result<Run> {
             disk
         })
         .to_vec();
-    guest.command_line = format!("{} {append}", place.command_line(&word)).trim_end().to_owned();
+    guest.command_line = campaign.command_line(&place.command_line(&word));
     guest.time_limit = Some(TIME_LIMIT);
     let disks = guest.disks.clone();
     let report = guest.start()?.wait()?;

@@ -3,6 +3,7 @@
 
 mod anywhere;
 mod bench;
+mod campaign;
 mod capture;
 mod drill;
 mod image;

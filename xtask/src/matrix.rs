@@ -10,15 +10,13 @@ mod table;
 use std::fs;
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use clap::Args;
-use qemu::{Guest, Machine, Outcome, Programs, Report, TemporaryDirectory, Tool, require};
+use qemu::{Guest, Machine, Outcome, Programs, Report, TemporaryDirectory};
 
+use crate::campaign::CampaignOptions;
 use crate::capture::{self, Said};
 use cells::Cell;
 
@@ -40,17 +38,8 @@ pub(crate) struct MatrixOptions {
     #[arg(long, value_name = "N", default_value_t = 1)]
     runs: u32,
 
-    /// Guests at a time. More than there are processors distorts the times.
-    #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u8).range(1..=64))]
-    jobs: u8,
-
-    /// More words for the kernel's command line.
-    #[arg(long, value_name = "WORDS", default_value = "", allow_hyphen_values = true)]
-    append: String,
-
-    /// Build with optimisations.
-    #[arg(long)]
-    release: bool,
+    #[command(flatten)]
+    campaign: CampaignOptions,
 }
 
 /// How long a guest may take: the longest wait for a watchdog.
@@ -72,15 +61,14 @@ struct Run {
 /// # Errors
 /// When guests cannot be run at all, or no cell is asked for.
 pub(crate) fn matrix(options: &MatrixOptions) -> Result<ExitCode> {
-    require(Tool::Qemu)?;
     let directory = TemporaryDirectory::new()?;
-    let programs = capture::keep(&Programs::build(options.release)?, &directory)?;
+    let programs = options.campaign.programs(&directory)?;
     let wanted = |cell: &Cell| options.only.iter().all(|filter| cell.to_string().contains(filter.as_str()));
     let cells: Vec<Cell> = cells::all().filter(wanted).collect();
     ensure!(!cells.is_empty(), "no cell has a name with {:?}", options.only.join("\" and \""));
     let cells = cells.repeat(options.runs.max(1) as usize);
-    println!("{} guests, {} at a time", cells.len(), options.jobs);
-    let runs = run_all(&programs, &cells, options);
+    println!("{} guests", cells.len());
+    let runs = options.campaign.run_all(&cells, |cell| run(&programs, cell, &options.campaign), |_| false);
     print!("{}", table::tables(&runs));
     if let Some(path) = &options.json {
         fs::write(path, table::to_json(&runs)?).with_context(|| format!("cannot write {}", path.display()))?;
@@ -88,40 +76,23 @@ pub(crate) fn matrix(options: &MatrixOptions) -> Result<ExitCode> {
     Ok(if runs.iter().all(Run::is_captured) { ExitCode::SUCCESS } else { ExitCode::from(20) })
 }
 
-fn run_all(programs: &Programs, cells: &[Cell], options: &MatrixOptions) -> Vec<Run> {
-    let (next, runs) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
-    thread::scope(|scope| {
-        for _ in 0..options.jobs {
-            scope.spawn(|| {
-                while let Some(&cell) = cells.get(next.fetch_add(1, Ordering::Relaxed)) {
-                    let run = run(programs, cell, &options.append);
-                    if let Some(problem) = &run.problem {
-                        println!("{cell}: {problem}");
-                    }
-                    // Only a panic of another thread could poison it, and that ends everything.
-                    if let Ok(mut runs) = runs.lock() {
-                        runs.push(run);
-                    }
-                }
-            });
-        }
-    });
-    runs.into_inner().unwrap_or_default()
-}
-
-fn run(programs: &Programs, cell: Cell, append: &str) -> Run {
+fn run(programs: &Programs, cell: Cell, campaign: &CampaignOptions) -> Run {
     let consoles = cell.setup.disks().len();
-    let result = try_run(programs, cell, append);
-    result.unwrap_or_else(|error| Run {
+    let result = try_run(programs, cell, campaign);
+    let run = result.unwrap_or_else(|error| Run {
         cell,
         consoles,
         captured: 0,
         said: Vec::new(),
         problem: Some(format!("{error:#}")),
-    })
+    });
+    if let Some(problem) = &run.problem {
+        println!("{cell}: {problem}");
+    }
+    run
 }
 
-fn try_run(programs: &Programs, cell: Cell, append: &str) -> Result<Run> {
+fn try_run(programs: &Programs, cell: Cell, campaign: &CampaignOptions) -> Result<Run> {
     let directory = TemporaryDirectory::new()?;
     let word = capture::random_word();
     let mut guest = Guest::new(programs);
@@ -130,7 +101,7 @@ fn try_run(programs: &Programs, cell: Cell, append: &str) -> Result<Run> {
         disk.path = Some(directory.file(&format!("disk{number}")));
     }
     guest.machine = Machine::for_disks(&guest.disks)?;
-    guest.command_line = format!("{} {append}", cell.command_line(&word)).trim_end().to_owned();
+    guest.command_line = campaign.command_line(&cell.command_line(&word));
     guest.time_limit = Some(TIME_LIMIT);
     guest.restarts = cell.is_saved_by_next_boot();
     let disks = guest.disks.clone();

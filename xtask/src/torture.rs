@@ -10,15 +10,12 @@ mod trial;
 
 use std::collections::BTreeMap;
 use std::process::ExitCode;
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::thread;
 
 use anyhow::Result;
 use clap::Args;
-use qemu::{Programs, TemporaryDirectory, Tool, require};
+use qemu::{Programs, TemporaryDirectory};
 
-use crate::capture;
+use crate::campaign::CampaignOptions;
 use scenario::Scenario;
 use trial::{Trial, TrialResult};
 
@@ -39,17 +36,8 @@ pub(crate) struct TortureOptions {
     #[arg(long, value_name = "NUMBER")]
     only: Option<usize>,
 
-    /// Guests at a time.
-    #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u8).range(1..=64))]
-    jobs: u8,
-
-    /// More words for the kernel's command line.
-    #[arg(long, value_name = "WORDS", default_value = "", allow_hyphen_values = true)]
-    append: String,
-
-    /// Build with optimisations.
-    #[arg(long)]
-    release: bool,
+    #[command(flatten)]
+    campaign: CampaignOptions,
 }
 
 /// What became of one trial.
@@ -64,37 +52,18 @@ struct Played {
 /// # Errors
 /// When the programs do not build.
 pub(crate) fn torture(options: &TortureOptions) -> Result<ExitCode> {
-    require(Tool::Qemu)?;
     let directory = TemporaryDirectory::new()?;
-    let programs = capture::keep(&Programs::build(options.release)?, &directory)?;
+    let programs = options.campaign.programs(&directory)?;
     let numbers: Vec<usize> = options.only.map_or_else(|| (0..options.runs).collect(), |only| vec![only]);
-    let played = play_all(&programs, options, &numbers);
+    let played = options.campaign.run_all(&numbers, |number| play(&programs, options, number), |_| false);
     print!("{}", describe(&played, options.seed));
     let is_whole = played.iter().all(|played| played.result.problems.is_empty());
     Ok(if is_whole { ExitCode::SUCCESS } else { ExitCode::from(20) })
 }
 
-fn play_all(programs: &Programs, options: &TortureOptions, numbers: &[usize]) -> Vec<Played> {
-    let (next, all) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
-    thread::scope(|scope| {
-        for _ in 0..options.jobs {
-            scope.spawn(|| {
-                while let Some(&number) = numbers.get(next.fetch_add(1, Ordering::Relaxed)) {
-                    let played = play(programs, options, number);
-                    // Only a panic of another thread could poison it, and that ends everything.
-                    if let Ok(mut all) = all.lock() {
-                        all.push(played);
-                    }
-                }
-            });
-        }
-    });
-    all.into_inner().unwrap_or_default()
-}
-
 fn play(programs: &Programs, options: &TortureOptions, number: usize) -> Played {
     let scenario = Scenario::draw(options.seed, number);
-    let result = match Trial::new(programs, &scenario, options.seed ^ number as u64, &options.append) {
+    let result = match Trial::new(programs, &scenario, options.seed ^ number as u64, &options.campaign) {
         Ok(mut trial) => {
             if let Err(error) = trial.play() {
                 trial.result.problems.push(format!("{error:#}"));

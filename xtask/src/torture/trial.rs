@@ -10,6 +10,7 @@ use qemu::{Disk, Fault, Guest, Machine, Outcome, Programs, Report, TemporaryDire
 
 use super::scenario::{LINES, LINES_BEFORE, Scenario, Trouble};
 use super::story::{Story, last_acknowledged, last_shown};
+use crate::campaign::CampaignOptions;
 use crate::capture;
 use crate::random::Random;
 
@@ -22,8 +23,7 @@ const CUTS: usize = 12;
 pub(super) struct Trial<'a> {
     programs: &'a Programs,
     scenario: &'a Scenario,
-    /// More words for kernels.
-    append: &'a str,
+    campaign: &'a CampaignOptions,
     directory: TemporaryDirectory,
     disks: Vec<Disk>,
     random: Random,
@@ -50,14 +50,19 @@ struct Acknowledged {
 }
 
 impl<'a> Trial<'a> {
-    pub(super) fn new(programs: &'a Programs, scenario: &'a Scenario, seed: u64, append: &'a str) -> Result<Self> {
+    pub(super) fn new(
+        programs: &'a Programs,
+        scenario: &'a Scenario,
+        seed: u64,
+        campaign: &'a CampaignOptions,
+    ) -> Result<Self> {
         let directory = TemporaryDirectory::new()?;
         let mut disks = scenario.disks.clone();
         for (number, disk) in disks.iter_mut().enumerate() {
             disk.path = Some(directory.file(&format!("disk{number}")));
         }
         let (random, result) = (Random::new(seed), TrialResult::default());
-        Ok(Self { programs, scenario, append, directory, disks, random, has_holes: false, result })
+        Ok(Self { programs, scenario, campaign, directory, disks, random, has_holes: false, result })
     }
 
     /// Plays it.
@@ -103,7 +108,7 @@ impl<'a> Trial<'a> {
         let mut guest = Guest::new(self.programs);
         guest.machine = Machine::for_disks(disks)?;
         guest.disks = disks.to_vec();
-        guest.command_line = format!("{words} {}", self.append).trim_end().to_owned();
+        guest.command_line = self.campaign.command_line(words);
         guest.time_limit = Some(TIME_LIMIT);
         self.result.guests += 1;
         Ok(guest)
@@ -396,7 +401,8 @@ mod tests {
         let scenario = (0..).map(|number| Scenario::draw(3, number));
         let mut scenario = scenario.into_iter().find(|scenario| matches!(scenario.trouble, Trouble::Kill(_))).unwrap();
         (scenario.boots_before, scenario.trouble) = (0, Trouble::Kill(3000));
-        let mut trial = Trial::new(&programs, &scenario, 1, "").unwrap();
+        let campaign = CampaignOptions::default();
+        let mut trial = Trial::new(&programs, &scenario, 1, &campaign).unwrap();
         trial.play().unwrap();
         assert_eq!(trial.result.problems, [""; 0]);
 
