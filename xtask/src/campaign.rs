@@ -1,4 +1,4 @@
-//! What long campaigns share: their options, programs that stay, guests side by side.
+//! What long campaigns share: options, programs that stay, guests side by side.
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
