@@ -4,7 +4,7 @@
 //! (table 5.6) where it says; both are covered by a CRC-32.
 
 use crate::window::{Window, le32, le64};
-use crate::{Extent, Kind, Places, Problem, Report, Table};
+use crate::{Extent, Kind, Places, Problem, Report, Table as TableKind};
 use block::BlockReader;
 use crc::{CRC_32_ISO_HDLC, Crc};
 
@@ -41,16 +41,29 @@ struct Header {
     entries_crc: u32,
 }
 
-/// Lists the partitions of the first table that is whole. Returns whether there is one.
+/// What a table that is whole has to say besides its partitions.
+struct Table {
+    /// The first partition that is not inside the usable blocks, if there is one.
+    outside: Option<u32>,
+    entries_crc: u32,
+}
+
+/// Lists the partitions of the first table that is whole. Returns whether there is one. The other one is looked at in any case: it
+/// is better known to be damaged before it is needed.
 pub(crate) fn scan<R: BlockReader>(window: &mut Window<'_, R>, places: &mut Places, report: &mut Report) -> bool {
     let last_block = window.block_count().saturating_sub(1);
-    for (block, table) in [(1, Table::Gpt), (last_block, Table::GptBackup)] {
+    for (block, kind) in [(1, TableKind::Gpt), (last_block, TableKind::GptBackup)] {
         let mark = places.mark();
         match read_header(window, block).and_then(|header| read_entries(window, block, &header, places)) {
-            Ok(outside) => {
-                report.table = table;
+            Ok(Table { outside, entries_crc }) => {
+                report.table = kind;
                 if let Some(partition) = outside {
                     report.add(Problem::PartitionOutside { partition });
+                }
+                if block == 1
+                    && let Err(problem) = check_backup(window, last_block, entries_crc)
+                {
+                    report.add(problem);
                 }
                 return true;
             }
@@ -110,27 +123,50 @@ fn read_header<R: BlockReader>(window: &mut Window<'_, R>, block: u64) -> Result
     Ok(header)
 }
 
-/// Adds the partitions, and checks the entries' checksum on the way. Returns the first partition that is not inside
-/// the usable blocks, if there is one.
+/// Whether the backup is whole, and of the same partitions as the first table.
+fn check_backup<R: BlockReader>(window: &mut Window<'_, R>, block: u64, entries_crc: u32) -> Result<(), Problem> {
+    let header = read_header(window, block)?;
+    walk_entries(window, block, &header, |_, _| {})?;
+    if header.entries_crc == entries_crc {
+        Ok(())
+    } else {
+        Err(Problem::GptDamaged { block, why: "entries other than the first table's" })
+    }
+}
+
+/// Adds the partitions, and checks the entries' checksum on the way.
 fn read_entries<R: BlockReader>(
     window: &mut Window<'_, R>,
     block: u64,
     header: &Header,
     places: &mut Places,
-) -> Result<Option<u32>, Problem> {
-    let mut digest = CRC32.digest();
+) -> Result<Table, Problem> {
     let mut outside = None;
-    let mut offset = header.entries_block.saturating_mul(window.block_size());
-    for number in 1..=header.entry_count {
-        let start: [u8; ENTRY_START] = window.bytes(offset)?;
+    walk_entries(window, block, header, |number, start| {
         if start[..16] != [0; 16] {
-            match partition(&start, header.usable) {
+            match partition(start, header.usable) {
                 Some(extent) => {
                     places.add(Kind::Gpt, number, &[extent]);
                 }
                 None => outside = outside.or(Some(number)),
             }
         }
+    })?;
+    Ok(Table { outside, entries_crc: header.entries_crc })
+}
+
+/// Goes through the entries, and checks their checksum.
+fn walk_entries<R: BlockReader>(
+    window: &mut Window<'_, R>,
+    block: u64,
+    header: &Header,
+    mut each: impl FnMut(u32, &[u8; ENTRY_START]),
+) -> Result<(), Problem> {
+    let mut digest = CRC32.digest();
+    let mut offset = header.entries_block.saturating_mul(window.block_size());
+    for number in 1..=header.entry_count {
+        let start: [u8; ENTRY_START] = window.bytes(offset)?;
+        each(number, &start);
         let end = offset.saturating_add(u64::from(header.entry_size));
         while offset < end {
             let piece = window.piece(offset)?;
@@ -142,7 +178,7 @@ fn read_entries<R: BlockReader>(
     if digest.finalize() != header.entries_crc {
         return Err(Problem::GptDamaged { block, why: "checksum of the entries" });
     }
-    Ok(outside)
+    Ok(())
 }
 
 fn partition(entry: &[u8; ENTRY_START], usable: Extent) -> Option<Extent> {

@@ -18,7 +18,8 @@
 //!
 //! Where a table says one thing and its backup another, the rules are those of Linux, so that
 //! partitions have the numbers that Linux gives them: a GPT counts only if a protective entry in the MBR
-//! points to it, and where it counts, the other entries of a hybrid MBR do not.
+//! points to it; and where there is a protective entry, the other entries of the MBR do not count, even if
+//! no GPT is whole.
 #![no_std]
 #![forbid(unsafe_code)]
 

@@ -75,18 +75,20 @@ pub(crate) fn scan<R: BlockReader>(window: &mut Window<'_, R>, places: &mut Plac
         Err(problem) => return report.add(problem),
     };
     let Some(entries) = entries(&record) else { return };
-    if entries.iter().any(|entry| entry.system == TYPE_PROTECTIVE) && gpt::scan(window, places, report) {
+    if entries.iter().any(|entry| entry.system == TYPE_PROTECTIVE) {
+        // Also where no GPT is whole: what stands beside a protective entry is a copy that nobody keeps up to date.
+        gpt::scan(window, places, report);
         return;
     }
-    let mut next_logical = FIRST_LOGICAL;
+    let mut chain = Chain { next_logical: FIRST_LOGICAL, records: 0 };
     for (number, entry) in (1..).zip(&entries) {
-        if !entry.is_used() || entry.system == TYPE_PROTECTIVE {
+        if !entry.is_used() {
             continue;
         }
         report.table = Table::Mbr;
         match entry.extent(0, window.block_count()) {
             None => report.add(Problem::PartitionOutside { partition: number }),
-            Some(extent) if entry.is_extended() => follow(window, extent, &mut next_logical, places, report),
+            Some(extent) if entry.is_extended() => follow(window, extent, &mut chain, places, report),
             // A table that claims its own block would make the partition a second name of the whole device.
             Some(extent) if extent.first_block == 0 => report.add(Problem::PartitionOutside { partition: number }),
             Some(extent) => {
@@ -96,17 +98,24 @@ pub(crate) fn scan<R: BlockReader>(window: &mut Window<'_, R>, places: &mut Plac
     }
 }
 
-/// Follows the chain of an extended partition.
+/// How far the chains of all extended partitions have come.
+struct Chain {
+    next_logical: u32,
+    records: u32,
+}
+
+/// Follows the chain of an extended partition. As Linux does, it numbers what is a partition, but no record without one; and of the third and
+/// fourth entry, which should be empty, it takes what lies inside.
 fn follow<R: BlockReader>(
     window: &mut Window<'_, R>,
     extended: Extent,
-    next_logical: &mut u32,
+    chain: &mut Chain,
     places: &mut Places,
     report: &mut Report,
 ) {
-    let mut block = extended.first_block;
+    let (mut block, mut blocks) = (extended.first_block, extended.block_count);
     loop {
-        if *next_logical >= FIRST_LOGICAL + MAX_CHAIN {
+        if chain.records >= MAX_CHAIN {
             return report.add(Problem::ExtendedChain { block });
         }
         let record: Record = match window.block_start(block) {
@@ -114,20 +123,26 @@ fn follow<R: BlockReader>(
             Err(problem) => return report.add(problem),
         };
         let Some(entries) = entries(&record) else { return report.add(Problem::ExtendedChain { block }) };
-        let logical = entries.iter().find(|entry| entry.is_used() && !entry.is_extended());
-        if let Some(entry) = logical {
-            match entry.extent(block, extended.end()) {
-                Some(extent) if extent.first_block > block => {
-                    places.add(Kind::Mbr, *next_logical, &[extent]);
-                }
-                _ => report.add(Problem::PartitionOutside { partition: *next_logical }),
+        chain.records += 1;
+        for (index, entry) in entries.iter().enumerate().filter(|(_, entry)| entry.count != 0 && !entry.is_extended()) {
+            let extent = entry.extent(block, extended.end());
+            let is_inside = extent.is_some() && u64::from(entry.first) + u64::from(entry.count) <= blocks;
+            if index >= 2 && !is_inside {
+                continue;
             }
+            match extent {
+                Some(extent) if extent.first_block > block => {
+                    places.add(Kind::Mbr, chain.next_logical, &[extent]);
+                }
+                _ => report.add(Problem::PartitionOutside { partition: chain.next_logical }),
+            }
+            chain.next_logical += 1;
         }
-        // Counted also for a record without a partition, so that a chain of empty records ends as well.
-        *next_logical += 1;
         let Some(link) = entries.iter().find(|entry| entry.is_used() && entry.is_extended()) else { return };
         match extended.first_block.checked_add(u64::from(link.first)) {
-            Some(next) if link.first != 0 && next < extended.end() && next != block => block = next,
+            Some(next) if link.first != 0 && next < extended.end() && next != block => {
+                (block, blocks) = (next, u64::from(link.count));
+            }
             _ => return report.add(Problem::ExtendedChain { block }),
         }
     }

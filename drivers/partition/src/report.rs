@@ -23,6 +23,8 @@ pub enum Problem {
     ScratchTooSmall,
     /// The device's block size is not a power of two from 512 to 65,536.
     BlockSize(u32),
+    /// The device says that it has this many blocks: more than 2^63 bytes.
+    DeviceSize(u64),
     /// A block could not be read.
     Read {
         /// The first block of the read.
@@ -68,6 +70,7 @@ impl fmt::Display for Problem {
         match self {
             Self::ScratchTooSmall => f.write_str("the scan's buffer is smaller than a block"),
             Self::BlockSize(size) => write!(f, "block size {size} is not supported"),
+            Self::DeviceSize(blocks) => write!(f, "{blocks} blocks are more than any device has"),
             Self::Read { block, error } => write!(f, "block {block} cannot be read: {error}"),
             Self::TooManyReads => write!(f, "scan given up after {} reads", crate::MAX_READS),
             Self::GptDamaged { block, why } => write!(f, "GPT header at block {block} is damaged: {why}"),

@@ -7,6 +7,9 @@ use block::BlockReader;
 /// take fewer than 200; the rest is for the allocation tables of FAT volumes.
 pub const MAX_READS: u32 = 8192;
 
+/// The largest device that is believed.
+const MAX_BYTES: u64 = 1 << 63;
+
 /// A movable window onto a device, in the caller's scratch buffer.
 pub(crate) struct Window<'a, R> {
     reader: &'a mut R,
@@ -23,6 +26,11 @@ impl<'a, R: BlockReader> Window<'a, R> {
         let block_size = reader.block_size();
         if !block_size.is_power_of_two() || !(512..=65536).contains(&block_size) {
             return Err(Problem::BlockSize(block_size));
+        }
+        // So that every offset in bytes, and what little is added to one, fits 64 bits.
+        let block_count = reader.block_count();
+        if block_count.checked_mul(u64::from(block_size)).is_none_or(|bytes| bytes > MAX_BYTES) {
+            return Err(Problem::DeviceSize(block_count));
         }
         let block_size = block_size as usize;
         if scratch.len() < block_size {
@@ -80,8 +88,15 @@ impl<'a, R: BlockReader> Window<'a, R> {
         index < (self.valid / self.block_size) as u64
     }
 
-    /// Moves the window to `block`, and reads as many blocks as are wanted and there.
+    /// Moves the window to `block`, and reads as many blocks as are wanted and there: one only, if they cannot be read together.
     fn load(&mut self, block: u64, blocks: usize) -> Result<(), Problem> {
+        match self.load_at_once(block, blocks) {
+            Err(Problem::Read { .. }) if blocks > 1 => self.load_at_once(block, 1),
+            result => result,
+        }
+    }
+
+    fn load_at_once(&mut self, block: u64, blocks: usize) -> Result<(), Problem> {
         self.valid = 0;
         let wanted = Extent { first_block: block, block_count: 1 };
         if !wanted.lies_below(self.reader.block_count()) {

@@ -180,3 +180,15 @@ fn the_active_table_of_fat32_counts() {
     disk.put(40, &[0x82, 0]);
     assert!(files(disk.scan().0).is_empty());
 }
+
+/// `mkfs.fat -F 32` on a small EFI partition: fewer clusters than Microsoft's document allows, but FAT32 all the same.
+#[test]
+fn a_small_fat32_volume_is_one() {
+    for (sectors, fat_sectors) in [(40_000, 320), (3000, 24)] {
+        let fat = Fat { sectors, fat_sectors, ..Fat::new(32) };
+        let mut disk = sample(&fat, &[100, 101, 200], 3 * 512);
+        let (found, report) = disk.scan();
+        assert_eq!(files(found), [vec![(block(&fat, 100), 2), (block(&fat, 200), 1)]], "{sectors} sectors");
+        assert_eq!(report.problem_count(), 0);
+    }
+}

@@ -122,13 +122,12 @@ fn hybrid_record_gives_way_to_the_gpt() {
     let mut disk = sample(512);
     put_mbr(&mut disk, 0, &[PROTECTIVE, (0x80, 0x0C, 64, 1024), (0, 0x83, 3100, 10)]);
     assert_eq!(disk.scan().0, expected());
-    // Without any whole GPT, its entries are what is left.
+    // Without any whole GPT there are no partitions: Linux takes no others either.
     disk.bytes[512] ^= 1;
     let last = disk.bytes.len() - 512;
     disk.bytes[last] ^= 1;
     let (found, report) = disk.scan();
-    assert_eq!(found[1..], [(Kind::Mbr, 2, vec![(64, 1024)]), (Kind::Mbr, 3, vec![(3100, 10)])]);
-    assert_eq!(report.table, Table::Mbr);
+    assert_eq!((found.len(), report.table), (1, Table::None));
 }
 
 #[test]
@@ -148,4 +147,41 @@ fn more_partitions_than_the_list_has_room_for() {
     assert_eq!(found.len(), partition::MAX_PLACES);
     let left_out = 513 - partition::MAX_PLACES as u32;
     assert!(report.problems().any(|problem| problem == Problem::TooManyPlaces { left_out }));
+}
+
+#[test]
+fn a_damaged_backup_is_named_while_the_first_table_counts() {
+    for block_size in [512, 4096] {
+        let last = 4095 * block_size;
+        let entries = last - 128 * 128;
+        for offset in [last, last + 20, last + 60, last + 88, entries, entries + 128 * 128 - 1] {
+            let mut disk = sample(block_size);
+            disk.bytes[offset] ^= 1;
+            let (found, report) = disk.scan();
+            assert_eq!((found, report.table), (expected(), Table::Gpt), "byte {offset}");
+            assert!(matches!(report.problems().next(), Some(Problem::GptDamaged { block: 4095, .. })), "byte {offset}");
+            assert_eq!(report.problem_count(), 1);
+        }
+        let mut disk = sample(block_size);
+        disk.bad_blocks = vec![4095];
+        let (found, report) = disk.scan();
+        assert_eq!((found, report.table, report.problem_count()), (expected(), Table::Gpt, 1));
+    }
+    // Whole, but of other partitions than the first.
+    let mut disk = sample(512);
+    let head = disk.bytes[..2048 * 512].to_vec();
+    Gpt::new(&[(0, 64, 1087)]).put(&mut disk);
+    disk.bytes[..2048 * 512].copy_from_slice(&head);
+    let (found, report) = disk.scan();
+    assert_eq!((found, report.table), (expected(), Table::Gpt));
+    assert!(matches!(report.problems().next(), Some(Problem::GptDamaged { block: 4095, .. })));
+}
+
+/// Reading ahead must not make a bad block behind what is needed a bad table.
+#[test]
+fn a_bad_block_behind_the_table_does_no_harm() {
+    let mut disk = sample(512);
+    disk.bad_blocks = (34..64).collect();
+    let (found, report) = disk.scan();
+    assert_eq!((found, report.table, report.problem_count()), (expected(), Table::Gpt, 0));
 }

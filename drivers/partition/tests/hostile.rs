@@ -192,3 +192,88 @@ fn extents_given_as_text() {
     assert_eq!(partition::locate(parsed.extents(), 4095), Some((6143, 1)));
     assert_eq!(partition::locate(parsed.extents(), 4104), None);
 }
+
+/// A device that says any size, and reads as it likes.
+struct Liar {
+    block_size: u32,
+    blocks: u64,
+    bytes: Vec<u8>,
+}
+
+impl block::BlockReader for Liar {
+    fn block_size(&self) -> u32 {
+        self.block_size
+    }
+
+    fn block_count(&self) -> u64 {
+        self.blocks
+    }
+
+    fn read_blocks(&mut self, first_block: u64, buffer: &mut [u8]) -> Result<(), block::Error> {
+        assert!(first_block < self.blocks);
+        for chunk in buffer.chunks_mut(self.bytes.len()) {
+            chunk.copy_from_slice(&self.bytes[..chunk.len()]);
+        }
+        Ok(())
+    }
+}
+
+#[test]
+fn sizes_beyond_all_devices() {
+    let mut disk = Disk::new(512, 70_000);
+    Fat::new(32).put(&mut disk, 0);
+    for blocks in [u64::MAX, u64::MAX / 512, 1 << 63, (1 << 54) + 1, 1 << 54, (1 << 54) - 1] {
+        for block_size in [512, 65_536] {
+            let mut places = Places::new();
+            let mut liar = Liar { block_size, blocks, bytes: disk.bytes[..512].to_vec() };
+            partition::scan(&mut liar, &mut vec![0; 65_536], &mut places);
+            // Each block is a boot record with a partition that reaches far.
+            let mut record = Disk::new(512, 1);
+            put_mbr(&mut record, 0, &[(0, 0x05, u32::MAX, u32::MAX), (0, 0x0C, u32::MAX, u32::MAX)]);
+            let mut liar = Liar { block_size, blocks, bytes: record.bytes };
+            partition::scan(&mut liar, &mut vec![0; 65_536], &mut places);
+        }
+    }
+}
+
+/// A table that points to a volume at the end of the number space.
+#[test]
+fn a_volume_beyond_all_devices() {
+    let mut disk = Disk::new(512, 4096);
+    Gpt::new(&[(0, (1 << 55) - 9, u64::MAX - 9), (1, (1 << 55) - 9, (1 << 56) - 9), (2, 40, (1 << 56) - 9)])
+        .put(&mut disk);
+    common::patch_header(&mut disk, 1, 48, &(u64::MAX - 9).to_le_bytes());
+    let mut volume = Disk::new(512, 70_000);
+    Fat::new(32).put(&mut volume, 0);
+    for blocks in [u64::MAX, 1 << 60, 1 << 55, 1 << 54, (1 << 54) - 1] {
+        let mut places = Places::new();
+        let mut far = Far { tables: disk.bytes[..34 * 512].to_vec(), volume: volume.bytes[..512].to_vec(), blocks };
+        partition::scan(&mut far, &mut vec![0; 65_536], &mut places);
+    }
+}
+
+/// Tables, and the same boot sector everywhere behind them.
+struct Far {
+    tables: Vec<u8>,
+    volume: Vec<u8>,
+    blocks: u64,
+}
+
+impl block::BlockReader for Far {
+    fn block_size(&self) -> u32 {
+        512
+    }
+
+    fn block_count(&self) -> u64 {
+        self.blocks
+    }
+
+    fn read_blocks(&mut self, first_block: u64, buffer: &mut [u8]) -> Result<(), block::Error> {
+        for (index, chunk) in buffer.chunks_mut(512).enumerate() {
+            let offset = (first_block as usize).saturating_add(index).saturating_mul(512);
+            let bytes = self.tables.get(offset..offset.saturating_add(512)).unwrap_or(&self.volume);
+            chunk.copy_from_slice(bytes);
+        }
+        Ok(())
+    }
+}

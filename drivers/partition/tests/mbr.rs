@@ -112,3 +112,38 @@ fn a_long_chain_is_cut() {
     assert_eq!(found[64], (Kind::Mbr, 68, vec![(100 + 63 * 4 + 1, 2)]));
     assert_eq!(report.problem_count(), 1);
 }
+
+#[test]
+fn logical_partitions_are_numbered_as_linux_does() {
+    let mut disk = Disk::new(512, 8192);
+    put_mbr(&mut disk, 0, &[(0, 0x05, 100, 6000)]);
+    // A record without a partition, as a deleted one leaves, has no number.
+    put_mbr(&mut disk, 100, &[(0, 0, 0, 0), (0, 0x05, 500, 1000)]);
+    put_mbr(&mut disk, 600, &[(0, 0x83, 20, 300), (0, 0x05, 2000, 900)]);
+    // Two partitions in one record; the third and fourth entry count only if they lie inside.
+    put_mbr(&mut disk, 2100, &[(0, 0x83, 1, 99), (0, 0x05, 4000, 900), (0, 0x83, 200, 100), (0, 0x83, 500, 9000)]);
+    put_mbr(&mut disk, 4100, &[(0, 0x83, 1, 99)]);
+    let (found, report) = disk.scan();
+    assert_eq!(
+        found[1..],
+        [
+            (Kind::Mbr, 5, vec![(620, 300)]),
+            (Kind::Mbr, 6, vec![(2101, 99)]),
+            (Kind::Mbr, 7, vec![(2300, 100)]),
+            (Kind::Mbr, 8, vec![(4101, 99)]),
+        ]
+    );
+    assert_eq!(report.problem_count(), 0);
+}
+
+#[test]
+fn a_long_chain_of_empty_records_is_cut() {
+    let mut disk = Disk::new(512, 4096);
+    put_mbr(&mut disk, 0, &[(0, 0x05, 100, 3900)]);
+    for index in 0..500_u32 {
+        put_mbr(&mut disk, 100 + u64::from(index) * 4, &[(0, 0, 0, 0), (0, 0x05, (index + 1) * 4, 4)]);
+    }
+    let (found, report) = disk.scan();
+    assert_eq!((found.len(), report.problem_count()), (1, 1));
+    assert!(disk.reads < 100);
+}

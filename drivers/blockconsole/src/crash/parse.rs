@@ -201,6 +201,20 @@ stack 0x0000000000001020: 0101010101010101
     }
 
     #[test]
+    fn lines_of_the_head_that_do_not_fit_are_counted() {
+        let whole = String::from_utf8(record(&REPORT, MAX_RECORD)).unwrap();
+        assert!(!whole.contains("of the head left out"));
+        let head = whole.lines().count();
+        for room in (380..560).step_by(20) {
+            let text = String::from_utf8(record(&REPORT, room)).unwrap();
+            let note =
+                text.lines().find_map(|line| line.strip_prefix("note: ")?.strip_suffix(" lines of the head left out"));
+            let note: usize = note.map_or(0, |number| number.parse().unwrap());
+            assert!(note > 0 && note < head, "{room} bytes: {text}");
+        }
+    }
+
+    #[test]
     fn whatever_the_room_a_record_is_whole_or_not_there() {
         let long = "x".repeat(5000);
         for report in [REPORT, Report { reason: &long, ..REPORT }] {

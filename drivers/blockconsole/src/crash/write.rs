@@ -6,8 +6,11 @@ use core::fmt::{self, Write};
 
 /// The longest last line: the numbers at their widest.
 const MAX_END: usize = "---[ end crash 0123456789abcdef lines=16384 crc32c=01234567 ]---\n".len();
-/// Room for two notes on what was left out.
-const MAX_NOTES: usize = 2 * "note: 18446744073709551615 of 18446744073709551615 words of the stack left out\n".len();
+/// The longest note on what was left out of the head.
+const MAX_HEAD_NOTE: usize = "note: 1234567 lines of the head left out\n".len();
+/// Room for that, and for two more.
+const MAX_NOTES: usize =
+    MAX_HEAD_NOTE + 2 * "note: 18446744073709551615 of 18446744073709551615 words of the stack left out\n".len();
 /// Kept back while the record grows.
 const RESERVE: usize = MAX_END + MAX_NOTES;
 /// The most bytes of a value that somebody else made up.
@@ -24,10 +27,13 @@ pub fn write(report: &Report<'_>, out: &mut [u8]) -> usize {
     if !record.put(format_args!("---[ crash {:016x} ]---\n", report.id)) {
         return 0;
     }
-    head(report, &mut record);
+    let left_out = head(report, &mut record);
     let frames = frames(report.backtrace, &mut record);
     let (shown, words) = stack(report, &mut record);
     record.limit = limit - MAX_END;
+    if left_out > 0 {
+        record.line(format_args!("note: {left_out} lines of the head left out\n"));
+    }
     if frames < report.backtrace.len() {
         let left_out = report.backtrace.len() - frames;
         record.line(format_args!("note: {left_out} of {} frames left out\n", report.backtrace.len()));
@@ -41,32 +47,36 @@ pub fn write(report: &Report<'_>, out: &mut [u8]) -> usize {
     record.len
 }
 
-fn head(report: &Report<'_>, record: &mut Writer<'_>) {
-    record.line(format_args!("reason: {}: {}\n", Clean(report.kind), Clean(report.reason)));
+/// Returns how many lines there was no room for.
+fn head(report: &Report<'_>, record: &mut Writer<'_>) -> u32 {
+    let mut left_out = 0;
+    let mut line = |text: fmt::Arguments<'_>| left_out += u32::from(!record.line(text));
+    line(format_args!("reason: {}: {}\n", Clean(report.kind), Clean(report.reason)));
     if let Some(place) = &report.place {
-        record.line(format_args!("place: {}:{}:{}\n", Clean(place.file), place.line, place.column));
+        line(format_args!("place: {}:{}:{}\n", Clean(place.file), place.line, place.column));
     }
-    record.line(format_args!("version: {}\n", Clean(report.version)));
-    record.line(format_args!("build: {}\n", Hex(report.build_id)));
+    line(format_args!("version: {}\n", Clean(report.version)));
+    line(format_args!("build: {}\n", Hex(report.build_id)));
     if let Some(boot) = report.boot {
-        record.line(format_args!("boot: {boot}\n"));
+        line(format_args!("boot: {boot}\n"));
     }
     let (seconds, micros) = (report.uptime_ns / 1_000_000_000, report.uptime_ns / 1000 % 1_000_000);
-    record.line(format_args!("uptime: {seconds}.{micros:06} s\n"));
-    record.line(format_args!("cpu: {}\n", report.cpu));
+    line(format_args!("uptime: {seconds}.{micros:06} s\n"));
+    line(format_args!("cpu: {}\n", report.cpu));
     if let Some(trap) = &report.trap {
         let (vector, name) = (trap.vector, Clean(trap.name));
         match trap.error_code {
-            Some(code) => record.line(format_args!("trap: {vector} {name}, error code {code:#x}\n")),
-            None => record.line(format_args!("trap: {vector} {name}\n")),
+            Some(code) => line(format_args!("trap: {vector} {name}, error code {code:#x}\n")),
+            None => line(format_args!("trap: {vector} {name}\n")),
         };
     }
     for registers in report.registers.chunks(REGISTERS_A_LINE) {
-        record.line(format_args!("registers:{}\n", Registers(registers)));
+        line(format_args!("registers:{}\n", Registers(registers)));
     }
     for (name, state) in report.devices {
-        record.line(format_args!("console {}: {}\n", Clean(name), Clean(state)));
+        line(format_args!("console {}: {}\n", Clean(name), Clean(state)));
     }
+    left_out
 }
 
 /// Returns how many there was room for.

@@ -23,7 +23,8 @@ pub(super) const FOLDER_ENTRY_SIZE: u64 = 32;
 /// Number of the first cluster.
 const FIRST_CLUSTER: u32 = 2;
 
-/// How an allocation table is written; the number of clusters alone decides.
+/// How an allocation table is written. Microsoft's document lets the number of clusters alone decide. Linux takes every volume without a 16-bit size of its
+/// tables for FAT32, and so does this: small EFI partitions are often such.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Width {
     Fat12,
@@ -32,11 +33,11 @@ enum Width {
 }
 
 impl Width {
-    const fn of(clusters: u64) -> Option<Self> {
+    const fn of(clusters: u64, is_32: bool) -> Option<Self> {
         match clusters {
+            1..=0x0FFF_FFF4 if is_32 => Some(Self::Fat32),
             1..4085 => Some(Self::Fat12),
             4085..65525 => Some(Self::Fat16),
-            65525..=0x0FFF_FFF4 => Some(Self::Fat32),
             _ => None,
         }
     }
@@ -116,7 +117,7 @@ impl Volume {
         let root_sectors = (root_entries * FOLDER_ENTRY_SIZE).div_ceil(bytes_per_sector);
         let data_sectors = sectors.checked_sub(reserved + fats * fat_sectors + root_sectors)?;
         let clusters = data_sectors / sectors_per_cluster;
-        let width = Width::of(clusters)?;
+        let width = Width::of(clusters, le16(sector, FAT_SIZE_16) == 0)?;
         let table_bytes = (clusters + u64::from(FIRST_CLUSTER)) * width.bits();
         if sectors * bytes_per_sector > size || fat_sectors * bytes_per_sector * 8 < table_bytes {
             return None;
