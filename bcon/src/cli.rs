@@ -1,5 +1,6 @@
 //! The command line: what `bcon` takes, and what its help says.
 
+mod help;
 mod image;
 pub mod qr;
 
@@ -8,29 +9,11 @@ pub use image::{FlashArgs, FlashOptions, ImageArgs, ImageOptions};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
 
-const EXAMPLES: &str = "\
-Examples:
-  bcon format /dev/sdb                   make a console of a disk
-  bcon format disk.img --size 64M        make an image that holds one
-  bcon list disk.img                     what is on it
-  bcon cat disk.img --boot last          the last boot's log
-  bcon crash disk.img --elf kernel       why it crashed, with functions and lines
-
-TARGET is a block device, a partition, a raw image, or a file that holds a console; partitions inside are found. `-` is
-standard input.
-
-Exit status:
-  0   done; `crash`: the record is whole; `verify`: nothing is damaged
-  1   `crash`: there is no record; `verify`: something is damaged; `list`: there is no console
-  2   `crash`: there is a record, but it is damaged
-  3   failed, as said on standard error
-  64  wrong use of the command line";
-
 /// Prepares and reads blockconsole disks
 ///
 /// A blockconsole disk holds the log of a machine, its crash records included, as text.
 #[derive(Debug, Parser)]
-#[command(name = "bcon", version, after_long_help = EXAMPLES, after_help = "See `bcon --help` for examples and exit status.")]
+#[command(name = "bcon", version, after_long_help = help::MAIN, after_help = "See `bcon --help` for examples and exit status.")]
 pub struct Cli {
     /// What to do.
     #[command(subcommand)]
@@ -66,19 +49,9 @@ pub enum Command {
     Man(ManArgs),
 }
 
-const FORMAT_EXAMPLES: &str = "\
-Examples:
-  bcon format /dev/sdb2                        a partition of a disk
-  bcon format disk.img --size 64M              a new image
-  bcon format usb.img --partition 2            a partition of an image
-  bcon format esp.img --log-file               the file BCON.LOG on a FAT volume
-
-The first MiB is zeroed, and its first sector becomes a header, as the Linux driver's own tool does it; nothing else is
-touched. What is mounted or in use is always refused, and what is not empty without --force.";
-
 /// What `format` takes.
 #[derive(Args, Debug)]
-#[command(after_long_help = FORMAT_EXAMPLES)]
+#[command(after_long_help = help::FORMAT)]
 pub struct FormatArgs {
     /// The disk, partition or file
     #[arg(value_name = "TARGET")]
@@ -112,6 +85,7 @@ pub enum Report {
 
 /// What `list` takes.
 #[derive(Args, Debug)]
+#[command(after_long_help = help::LIST)]
 pub struct ListArgs {
     /// Disks, partitions, images, or folders of images
     #[arg(value_name = "TARGET", required = true)]
@@ -127,7 +101,7 @@ pub enum LineFormat {
     /// As they stand in the log
     #[default]
     Text,
-    /// A JSON object a line: console, uuid, boot, tile, time, level, target, message, crash
+    /// A JSON object a line: console, uuid, boot, tile, time, level, target, message, crash, stale
     Json,
     /// systemd's journal export format, for systemd-journal-remote
     Journal,
@@ -162,6 +136,9 @@ pub struct WhichConsole {
     /// The console in this partition, if there are several
     #[arg(long, value_name = "N")]
     pub partition: Option<u32>,
+    /// The console with this uuid, also if its first tiles are lost: all tiles are looked at then
+    #[arg(long, value_name = "HEX", value_parser = parse_uuid)]
+    pub uuid: Option<u32>,
 }
 
 /// Which lines are printed, and how.
@@ -187,27 +164,11 @@ pub struct LineArgs {
     pub which: WhichConsole,
 }
 
-const CAT_FORMATS: &str = "\
-Fields of --output json, absent where they are not known:
-  console  what the console is called         time     seconds since that boot's start
-  uuid     the console's uuid                 level    error, warn, info, debug, trace
-  boot     number of the boot                 target   who logged it
-  tile     number of the tile                 message  what was logged
-  crash    true for a crash record's lines; their message is the whole line
-
---output journal is systemd's journal export format:
-  bcon cat disk.img --output journal | systemd-journal-remote -o disk.journal -
-  journalctl --file disk.journal
-A boot that does not know when it began is dated so many days after 1970 as its number says.
-
-Lines of a crash record count as errors for --level. Lines without a level are printed whatever --level says, and lines
-without a time or a target are left out by --since, --until and --target.";
-
 /// What `cat` takes.
 #[derive(Args, Debug)]
-#[command(after_long_help = CAT_FORMATS)]
+#[command(after_long_help = help::CAT)]
 pub struct CatArgs {
-    /// Disks, partitions or images
+    /// Disks, partitions, images, or folders of images
     #[arg(value_name = "TARGET", required = true)]
     pub targets: Vec<PathBuf>,
     /// Only this boot: its number, `last`, or -1 for the one before the last
@@ -235,6 +196,7 @@ pub struct CatArgs {
 
 /// What `tail` takes.
 #[derive(Args, Debug)]
+#[command(after_long_help = help::TAIL)]
 pub struct TailArgs {
     /// The disk, partition or image
     #[arg(value_name = "TARGET")]
@@ -250,17 +212,9 @@ pub struct TailArgs {
     pub lines: LineArgs,
 }
 
-const CRASH_EXAMPLES: &str = "\
-Examples:
-  bcon crash disk.img --elf target/release/kernel
-  bcon crash --all images/ --elf builds/       many disks: how often each crash, and where
-
-Exit status: 0 the record is whole, 1 there is none, 2 it is damaged, 3 failed. A program whose build id is another than
-the record's is refused: its addresses would mean something else.";
-
 /// What `crash` takes.
 #[derive(Args, Debug)]
-#[command(after_long_help = CRASH_EXAMPLES)]
+#[command(after_long_help = help::CRASH)]
 pub struct CrashArgs {
     /// Disks, partitions, images, or folders of images
     #[arg(value_name = "TARGET", required = true)]
@@ -284,24 +238,22 @@ pub struct CrashArgs {
 
 /// What `verify` takes.
 #[derive(Args, Debug)]
+#[command(after_long_help = help::VERIFY)]
 pub struct VerifyArgs {
-    /// Disks, partitions or images
+    /// Disks, partitions, images, or folders of images
     #[arg(value_name = "TARGET", required = true)]
     pub targets: Vec<PathBuf>,
+    /// Only the console with this uuid, also if its first tiles are lost: all tiles are looked at then
+    #[arg(long, value_name = "HEX", value_parser = parse_uuid)]
+    pub uuid: Option<u32>,
     /// How to print it
     #[arg(long, value_enum, default_value_t)]
     pub output: Report,
 }
 
-const EXTENTS_EXAMPLES: &str = "\
-Example, for a file on a mounted file system that stays where it is:
-  dd if=/dev/zero of=/boot/bcon.log bs=1M count=64
-  bcon format /boot/bcon.log && sync
-  bcon extents /boot/bcon.log                  prints bcon.extents=sda:2048+131072, for the kernel's command line";
-
 /// What `extents` takes.
 #[derive(Args, Debug)]
-#[command(after_long_help = EXTENTS_EXAMPLES)]
+#[command(after_long_help = help::EXTENTS)]
 pub struct ExtentsArgs {
     /// The file, on a mounted file system
     #[arg(value_name = "FILE")]
@@ -313,6 +265,7 @@ pub struct ExtentsArgs {
 
 /// What `completions` takes.
 #[derive(Args, Debug)]
+#[command(after_long_help = help::COMPLETIONS)]
 pub struct CompletionsArgs {
     /// The shell
     #[arg(value_enum)]
@@ -321,6 +274,7 @@ pub struct CompletionsArgs {
 
 /// What `man` takes.
 #[derive(Args, Debug)]
+#[command(after_long_help = help::MAN)]
 pub struct ManArgs {
     /// The folder that they are written to [default: bcon(1) alone, to standard output]
     #[arg(value_name = "FOLDER")]

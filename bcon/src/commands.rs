@@ -12,11 +12,13 @@ mod manual;
 mod qr;
 mod select;
 mod tail;
+mod targets;
 mod verify;
 
 use crate::cli::{Cli, Command};
+use crate::output::terminal::write_harmless;
 use anyhow::Result;
-use std::io;
+use std::io::{self, Write};
 use std::process::ExitCode;
 
 /// Exit status: done, or nothing wrong.
@@ -67,9 +69,18 @@ fn run(command: &Command) -> Result<u8> {
     }
 }
 
-/// One line on standard error: what, and why.
+/// One line on standard error: what, why, what to do.
 fn complain(error: &anyhow::Error) {
-    eprintln!("bcon: {error:#}");
+    say(&format!("{error:#}"));
+}
+
+/// One line on standard error. What stands in it, such as a path, does no harm to a terminal.
+fn say(words: &str) {
+    let mut line = b"bcon: ".to_vec();
+    // Writing to memory cannot fail; and where nobody reads standard error, there is nobody to tell.
+    let _ = write_harmless(words.as_bytes(), &mut line);
+    line.push(b'\n');
+    let _ = io::stderr().write_all(&line);
 }
 
 fn is_broken_pipe(error: &anyhow::Error) -> bool {

@@ -15,7 +15,7 @@ mod carried;
 
 use crate::medium::Medium;
 use crate::target::Console;
-use anyhow::{Result, bail};
+use anyhow::{Result, anyhow};
 use blockconsole::format::{Age, HEADER_LEN, Header, TILE_BYTES, tile_start, tiles_in};
 use blockconsole::marks::Mark;
 use blockconsole::search::{Answer, Found, Refusal, Search, Step};
@@ -114,17 +114,14 @@ impl Log {
     pub fn open(console: &Console) -> Result<Self> {
         let tiles = tiles_in(console.medium.len());
         let expected = console.lost_first_header.then_some(console.header.uuid);
-        let mut search = Search::new(tiles, expected);
-        let found = loop {
-            match search.step() {
-                Step::Read(tile) => search.answer(look(&console.medium, tile)),
-                Step::Done(found) => break found,
-                Step::Refused(Refusal::Unreadable) => bail!("{}: its first tile cannot be read", console.name),
-                Step::Refused(_) => bail!("{}: the console is gone", console.name),
+        let (found, search_reads) = search_counting(&console.medium, expected).map_err(|refusal| match refusal {
+            Refusal::Unreadable => {
+                anyhow!("{}: its first tile cannot be read: try --uuid, if you know it", console.name)
             }
-        };
+            _ => anyhow!("{}: the console is gone: see `bcon list`", console.name),
+        })?;
         let (name, medium) = (console.name.clone(), console.medium.clone());
-        let (runs, carried, reads) = (vec![], vec![], Cell::new(search.reads()));
+        let (runs, carried, reads) = (vec![], vec![], Cell::new(search_reads));
         let mut log = Self { name, medium, tiles, found, kept: Kept::NONE, runs, carried, reads };
         log.runs = log.order();
         log.kept = log.newest_kept();
@@ -272,6 +269,23 @@ pub(crate) fn tile_line_in(text: &[u8], tiles: u64) -> Option<TileLine> {
         Mark::Tile { round, boot, kept, .. } => Some(TileLine { round, boot, kept }),
         _ => None,
     })
+}
+
+/// Finds the end of the log of a console, of this uuid if one is expected.
+pub(crate) fn search(medium: &Medium, expected: Option<u32>) -> Result<Found, Refusal> {
+    search_counting(medium, expected).map(|(found, _)| found)
+}
+
+/// As [`search`], with the number of reads that it took.
+fn search_counting(medium: &Medium, expected: Option<u32>) -> Result<(Found, u64), Refusal> {
+    let mut search = Search::new(tiles_in(medium.len()), expected);
+    loop {
+        match search.step() {
+            Step::Read(tile) => search.answer(look(medium, tile)),
+            Step::Done(found) => return Ok((found, search.reads())),
+            Step::Refused(refusal) => return Err(refusal),
+        }
+    }
 }
 
 fn look(medium: &Medium, tile: u32) -> Answer {

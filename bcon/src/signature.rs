@@ -114,13 +114,13 @@ const LOOKED_THROUGH: u64 = 1 << 20;
 /// # Errors
 /// What reading it gave.
 pub fn contents(medium: &Medium) -> io::Result<Contents> {
-    if let Some(name) = image(medium)? {
-        return Ok(Contents::Image(name));
-    }
     let mut start = vec![0; medium.len().min(LOOKED_THROUGH) as usize];
     medium.read_at(0, &mut start)?;
     if blockconsole::format::Header::decode(&start).is_some() {
         return Ok(Contents::Console);
+    }
+    if let Some(name) = image(medium)? {
+        return Ok(Contents::Image(name));
     }
     for signature in KNOWN {
         if has(medium, signature)? {
@@ -136,11 +136,19 @@ pub fn contents(medium: &Medium) -> io::Result<Contents> {
     Ok(if start.iter().all(|&byte| byte == 0) { Contents::Empty } else { Contents::Unknown })
 }
 
-/// The format of a disk image that is not raw, by the name that `qemu-img` has for it.
+/// The format of a disk image that is not raw, by the name that `qemu-img` has for it. `None` for a console, whatever stands
+/// in its text.
 ///
 /// # Errors
 /// What reading it gave.
 pub fn image(medium: &Medium) -> io::Result<Option<&'static str>> {
+    let mut start = [0; blockconsole::format::HEADER_LEN];
+    if medium.len() >= start.len() as u64 {
+        medium.read_at(0, &mut start)?;
+        if blockconsole::format::Header::decode(&start).is_some() {
+            return Ok(None);
+        }
+    }
     for signature in IMAGES {
         if has(medium, signature)? {
             return Ok(Some(signature.what));

@@ -6,6 +6,20 @@ use crate::log::Log;
 use crate::target::Console;
 use anyhow::Result;
 
+/// How a boot ended, as its log has it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// Its program finished, and said so in its last line.
+    Clean,
+    /// It left a crash record.
+    Crash,
+    /// Neither: it is running still, it hung, or its power went off.
+    Cut,
+}
+
+/// The last line of a program that finished: who logs it, and what it says.
+const FINISHED: (&[u8], &[u8]) = (b"kernel", b"finished");
+
 /// What a console holds, in short.
 #[derive(Clone, Debug)]
 pub struct Summary {
@@ -27,6 +41,8 @@ pub struct Summary {
     pub last_started: Option<String>,
     /// Time of the newest line, in microseconds since its boot.
     pub last_time_us: Option<u64>,
+    /// How the newest boot ended; `None` if the log does not tell.
+    pub end: Option<End>,
     /// The newest boot's crash record.
     pub crash: Option<Crash>,
     /// Tiles of crash records that are kept although the log came round to them, and the boots that left them.
@@ -53,6 +69,14 @@ impl Summary {
         if log.found.damaged {
             notes.push("a header is damaged: see `bcon verify`".to_owned());
         }
+        let (last_time_us, is_finished) = last_line(&log);
+        let crash = last_crash(&log, boots);
+        let end = match (&crash, is_finished, boots) {
+            (Some(_), ..) => Some(End::Crash),
+            (None, true, _) => Some(End::Clean),
+            (None, false, Some(_)) => Some(End::Cut),
+            (None, false, None) => None,
+        };
         Ok(Self {
             name: console.name.clone(),
             uuid: log.found.uuid,
@@ -62,8 +86,9 @@ impl Summary {
             boots,
             first_started,
             last_started: boots.and_then(|(_, newest)| started(newest)),
-            last_time_us: last_time(&log),
-            crash: last_crash(&log, boots),
+            last_time_us,
+            end,
+            crash,
             kept: kept(&log),
             notes,
         })
@@ -72,6 +97,8 @@ impl Summary {
     /// How the newest boot ended, in words.
     pub fn end(&self) -> String {
         match &self.crash {
+            None if self.end == Some(End::Clean) => "no crash, it finished".to_owned(),
+            None if self.end == Some(End::Cut) => "no crash, cut off or still running".to_owned(),
             None => "no crash".to_owned(),
             Some(crash) if crash.is_whole() => Record::parse(&crash.lines).reason,
             Some(crash) => format!("{} (damaged record)", Record::parse(&crash.lines).reason),
@@ -94,13 +121,16 @@ fn kept(log: &Log) -> Vec<(u32, u32)> {
     log.carried().iter().filter_map(|&(tile, _)| Some((tile, log.tile_line(tile)?.boot))).collect()
 }
 
-/// The time of the last line that has one, among those of the newest tile.
-fn last_time(log: &Log) -> Option<u64> {
-    let newest = log.len().checked_sub(1)?;
+/// The time of the last line that has one, among those of the newest tile, and whether the last one says that all is over.
+fn last_line(log: &Log) -> (Option<u64>, bool) {
+    let Some(newest) = log.len().checked_sub(1) else { return (None, false) };
     let mut lines = Lines::over(log, std::iter::once(newest..newest + 1));
-    let mut time = None;
+    let (mut time, mut is_finished) = (None, false);
     while let Some(line) = lines.next_line() {
-        time = line.record().map(|record| record.time_us).or(time);
+        // What may be stale says nothing of the end.
+        let record = line.record().filter(|_| !line.stale);
+        time = record.map(|record| record.time_us).or(time);
+        is_finished = record.is_some_and(|record| (record.target, record.text) == FINISHED);
     }
-    time
+    (time, is_finished)
 }

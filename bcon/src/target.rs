@@ -1,5 +1,6 @@
 //! Devices, partitions, raw images and files, and the consoles on them.
 
+use crate::log;
 use crate::medium::{Blocks, Medium, Span};
 use crate::signature;
 use crate::sysfs::SysDevice;
@@ -62,13 +63,28 @@ pub struct Console {
 /// # Errors
 /// If it cannot be opened or read, or is an image of another format than raw. That there is no console is no error.
 pub fn open(path: &Path) -> Result<Target> {
+    open_as(path, None)
+}
+
+/// As [`open`], but only consoles with this uuid, if one is given: they are also found where their first headers are lost, as long as a
+/// single one is left.
+///
+/// # Errors
+/// As for [`open`].
+pub fn open_as(path: &Path, uuid: Option<u32>) -> Result<Target> {
+    let shown = path.display();
     let (file, len) = if path == Path::new("-") { standard_input()? } else { open_file(path, false)? };
     let medium = Medium::whole(Arc::new(file), len);
-    if let Some(format) = signature::image(&medium).with_context(|| format!("cannot read {}", path.display()))? {
+    if let Some(format) = signature::image(&medium).with_context(|| format!("cannot read {shown}"))? {
+        if path == Path::new("-") {
+            bail!(
+                "what comes is a {format} image, and bcon reads raw ones: `qemu-img convert -O raw` makes one of a file"
+            );
+        }
         bail!(
-            "{0} is a {format} image, and bcon reads raw ones: run `qemu-nbd -r -c /dev/nbd0 {0}` and read /dev/nbd0, \
-             or `qemu-img convert -O raw {0} OUT`",
-            path.display()
+            "{shown} is a {format} image, and bcon reads raw ones: as root, `modprobe nbd` and `qemu-nbd -r -c /dev/nbd0 \
+             {shown}`, and read /dev/nbd0 (`qemu-nbd -d /dev/nbd0` ends it); or `qemu-img convert -O raw {shown} OUT`, with -U \
+             if a virtual machine runs on it"
         );
     }
     let sizes = match SysDevice::of(&medium.file().metadata()?).and_then(|device| device.logical_block_size()) {
@@ -76,18 +92,23 @@ pub fn open(path: &Path) -> Result<Target> {
         None => IMAGE_BLOCK_SIZES.to_vec(),
     };
     let mut target = Target { path: path.to_owned(), medium, block_size: sizes[0], consoles: vec![], notes: vec![] };
-    for &size in &sizes {
-        let notes = target.find(size)?;
-        if !target.consoles.is_empty() || target.notes.is_empty() {
+    // Places without a header, each with its size of a block.
+    let mut bare = Vec::new();
+    for (index, &size) in sizes.iter().enumerate() {
+        let (notes, without_header) = target.find(size)?;
+        target.consoles.retain(|console| uuid.is_none_or(|uuid| console.header.uuid == uuid));
+        // What looks odd in blocks of the less usual size is so only if that is its size.
+        if index == 0 || !target.consoles.is_empty() {
             target.notes = notes;
-        }
-        if !target.consoles.is_empty() {
             target.block_size = size;
+        }
+        bare.extend(without_header);
+        if !target.consoles.is_empty() {
             break;
         }
     }
-    if target.consoles.is_empty() {
-        target.probe_for_lost_header();
+    if target.consoles.is_empty() || target.consoles.iter().all(|console| console.kind != Kind::Device) {
+        target.take_lost(bare, uuid);
     }
     Ok(target)
 }
@@ -104,7 +125,10 @@ impl Target {
         match (found.as_slice(), partition) {
             (&[only], _) => Ok(only),
             ([], Some(number)) => bail!("{path} has no console in partition {number}: see `bcon list {path}`"),
-            ([], None) => bail!("{path} has no console: make one with `bcon format`{}", self.first_note()),
+            ([], None) => bail!(
+                "{path} has no console: make one with `bcon format`; if it had one, --uuid looks for its tiles{}",
+                self.first_note()
+            ),
             (several, _) => {
                 let numbers: Vec<_> = several.iter().map(|console| console.partition.to_string()).collect();
                 bail!("{path} has several consoles: choose one with --partition {}", numbers.join("|"))
@@ -116,26 +140,46 @@ impl Target {
         self.notes.first().map_or_else(String::new, |note| format!(" ({note})"))
     }
 
-    /// Looks for consoles at all places that the tables name, for one block size. Returns what was odd.
-    fn find(&mut self, block_size: u32) -> Result<Vec<String>> {
+    /// Whether it is a block device.
+    pub fn is_device(&self) -> bool {
+        self.medium.file().metadata().is_ok_and(|metadata| metadata.file_type().is_block_device())
+    }
+
+    /// One of its consoles, read past this machine's page cache. `None` if it is in a file, for which there is no need, or
+    /// if that cannot be.
+    pub fn direct(&self, console: &Console) -> Option<Console> {
+        if !self.is_device() || self.path == Path::new("-") {
+            return None;
+        }
+        let medium = console.medium.direct(&self.path, self.block_size).ok()?;
+        Some(Console { medium, ..console.clone() })
+    }
+
+    /// Looks for consoles at all places that the tables name, for one block size. Returns what was odd, and the places that have
+    /// room for a console, but no header.
+    fn find(&mut self, block_size: u32) -> Result<(Vec<String>, Vec<Console>)> {
         let mut blocks = Blocks::new(self.medium.clone(), block_size);
         let mut places = Places::new();
         let report = partition::scan(&mut blocks, &mut vec![0; SCRATCH], &mut places);
         let count = blocks.block_count();
-        let mut consoles = Vec::new();
+        let (mut consoles, mut bare) = (Vec::new(), Vec::new());
         places.settle(|place| {
             let console = self.probe(&place, block_size, count);
-            let is_console = console.is_some();
-            consoles.extend(console);
+            let is_console = !console.lost_first_header;
+            if is_console {
+                consoles.push(console)
+            } else {
+                bare.push(console)
+            }
             is_console
         });
         consoles.sort_by_key(|console| (console.partition, console.kind));
         self.consoles = consoles;
-        Ok(report.problems().map(|problem| problem.to_string()).collect())
+        Ok((report.problems().map(|problem| problem.to_string()).collect(), bare))
     }
 
-    /// Reads the first block of a place; `None` if there is no header, or no room for a tile.
-    fn probe(&self, place: &partition::Place<'_>, block_size: u32, block_count: u64) -> Option<Console> {
+    /// Reads the first block of a place.
+    fn probe(&self, place: &partition::Place<'_>, block_size: u32, block_count: u64) -> Console {
         let unit = u64::from(block_size);
         let is_whole = place.kind == Kind::Device && place.block_count() == block_count;
         let medium = if is_whole {
@@ -144,37 +188,57 @@ impl Target {
             let spans = place.extents.iter().map(|e| Span { start: e.first_block * unit, len: e.block_count * unit });
             self.medium.part(spans.collect())
         };
-        let header = header_at(&medium, 0)?;
+        let header = header_at(&medium, 0);
         let name = match (place.kind, place.partition) {
             (Kind::FatFile, 0) => format!("{} file BCON.LOG", self.path.display()),
             (Kind::FatFile, number) => format!("{} partition {number} file BCON.LOG", self.path.display()),
             (_, 0) => self.path.display().to_string(),
             (_, number) => format!("{} partition {number}", self.path.display()),
         };
-        let (kind, partition) = (place.kind, place.partition);
-        Some(Console { name, kind, partition, medium, block_size, header, lost_first_header: false })
+        let (kind, partition, lost_first_header) = (place.kind, place.partition, header.is_none());
+        let header = header.unwrap_or(Header { uuid: 0, round: 0, tile: 0 });
+        Console { name, kind, partition, medium, block_size, header, lost_first_header }
     }
 
-    /// A console whose first header is damaged is known by the later ones.
-    fn probe_for_lost_header(&mut self) {
-        let tiles = tiles_in(self.medium.len()).min(PROBED_TILES + 1);
-        let headers: Vec<_> = (1..tiles).filter_map(|tile| header_at(&self.medium, tile)).collect();
-        let Some((&first, others)) = headers.split_first() else { return };
-        // A single header may be a leftover of something else; the tile number tells a partition that begins there
-        // from a console that began a tile earlier.
-        let fits = first.tile <= 1 && others.iter().all(|other| other.uuid == first.uuid);
-        if fits {
-            self.consoles.push(Console {
-                name: self.path.display().to_string(),
-                kind: Kind::Device,
-                partition: 0,
-                medium: self.medium.clone(),
-                block_size: self.block_size,
-                header: first,
-                lost_first_header: true,
-            });
+    /// Takes those places for consoles whose first headers are lost, but not later ones. Partitions come first: the tiles of a console
+    /// in one of them would seem to be the whole disk's, a few tiles further on.
+    fn take_lost(&mut self, mut bare: Vec<Console>, uuid: Option<u32>) {
+        bare.sort_by_key(|console| (console.kind == Kind::Device, console.block_size));
+        for console in bare {
+            let is_free = match console.kind {
+                Kind::Device => self.consoles.is_empty(),
+                _ => !self.consoles.iter().any(|taken| taken.medium.spans() == console.medium.spans()),
+            };
+            let header = if !is_free {
+                None
+            } else if uuid.is_some() {
+                salvage(&console.medium, uuid)
+            } else {
+                later_header(&console.medium)
+            };
+            if let Some(header) = header {
+                self.consoles.push(Console { header, ..console });
+            }
         }
+        self.consoles.sort_by_key(|console| (console.partition, console.kind));
     }
+}
+
+/// The header of one of the first tiles but the first. Tiles of something else may lie there, such as a partition's: most of what is
+/// there must have the number of its place, or the one before, as Linux writes it.
+fn later_header(medium: &Medium) -> Option<Header> {
+    let tiles = tiles_in(medium.len()).min(PROBED_TILES + 1);
+    let headers: Vec<_> = (1..tiles).filter_map(|tile| Some((tile, header_at(medium, tile)?))).collect();
+    let (_, first) = *headers.first()?;
+    let fits = headers.iter().filter(|(tile, header)| matches!(tile.wrapping_sub(header.tile.into()), 0 | 1)).count();
+    let is_one = headers.iter().all(|(_, header)| header.uuid == first.uuid);
+    (is_one && 2 * fits > headers.len()).then_some(first)
+}
+
+/// Looks through all tiles for those of a console.
+fn salvage(medium: &Medium, uuid: Option<u32>) -> Option<Header> {
+    let found = log::search(medium, uuid).ok()?;
+    Some(Header { uuid: found.uuid, round: found.newest_round, tile: 0 })
 }
 
 /// The header of a tile, if it can be read and has one.
@@ -196,6 +260,12 @@ pub(crate) fn open_file(path: &Path, write: bool) -> Result<(File, u64)> {
         bail!("{shown} is neither a block device nor a regular file: name a disk, a partition, or a raw image");
     }
     with_len(path, fs::OpenOptions::new().read(true).write(write).open(path))
+}
+
+/// Whether standard input is a file or device, rather than a pipe or a terminal.
+pub fn standard_input_is_disk() -> bool {
+    let metadata = io::stdin().as_fd().try_clone_to_owned().and_then(|input| File::from(input).metadata());
+    metadata.is_ok_and(|metadata| metadata.is_file() || metadata.file_type().is_block_device())
 }
 
 /// Standard input, if it is a file or device; otherwise a file, already deleted, with all that comes from it.

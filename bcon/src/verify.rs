@@ -1,6 +1,6 @@
 //! Looks for damage: what is wrong with a console, where, and what is lost by it.
 
-use crate::lines::Lines;
+use crate::lines::{DISORDER, Lines};
 use crate::log::{Log, Position, TILE, tile_line_in};
 use crate::pieces::{Problems, read};
 use crate::target::Console;
@@ -13,6 +13,9 @@ use blockconsole::marks::Mark;
 const MAX_KEPT: usize = 1000;
 /// Bytes of a crash record that are kept while its end is awaited.
 const MAX_RECORD: usize = 64 << 10;
+
+/// The latest time, in microseconds, of a boot's first line on a disk: a kernel's log may have lost its beginning.
+const BOOT_BEGINS: u64 = 60_000_000;
 
 /// Something about a console.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -169,7 +172,7 @@ impl Tiles<'_> {
 fn check_lines(log: &Log, findings: &mut Findings) {
     let mut lines = Lines::new(log);
     let mut time = None;
-    let mut boot = None;
+    let (mut boot, mut tile) = (None, None);
     let mut lost = 0;
     // Since the beginning of a crash record.
     let mut record: Vec<u8> = Vec::new();
@@ -195,15 +198,20 @@ fn check_lines(log: &Log, findings: &mut Findings) {
             None => {}
         }
         let this = line.record().map(|record| record.time_us);
-        // Lines of several processors may change places, but not by much.
         if let Some((before, now)) = time.zip(this)
-            && now.saturating_add(1_000_000) < before
+            && now.saturating_add(DISORDER) < before
             && boot == line.boot
         {
-            let (seconds, start) = (now / 1_000_000, tile_start(line.tile));
-            let what = format!("tile {}: time goes back to {seconds} s: what follows may be stale", line.tile);
-            findings.damage(Some(start), what);
+            let (seconds, start) = (now / 1_000_000, Some(tile_start(line.tile)));
+            // The Linux driver names no boots, but each begins a tile, with the kernel's log from its beginning on.
+            if boot.is_none() && tile != Some(line.tile) && now < BOOT_BEGINS {
+                findings.note(start, format!("tile {}: time begins again: the machine was started anew", line.tile));
+            } else {
+                let what = format!("tile {}: time goes back to {seconds} s: what follows may be stale", line.tile);
+                findings.damage(start, what);
+            }
         }
+        tile = this.map(|_| line.tile).or(tile);
         time = this.or(time);
         boot = line.boot;
     }

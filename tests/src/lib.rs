@@ -7,6 +7,7 @@
 
 pub mod gpt;
 pub mod oracle;
+pub mod parser;
 pub mod pvh;
 pub mod recipe;
 mod scene;

@@ -11,7 +11,9 @@ Examples:
 
 The folder holds what a release consists of: BOOTX64.EFI, bios-mbr.bin, bios-stage2.bin and kernel. The image boots by BIOS
 and by UEFI, and has a console of its own. Two images are the same, byte by byte, if they are made of the same files with
-the same options and the same --seed.";
+the same options and the same --seed.
+
+Exit status: 0 done, 3 failed, 64 wrong use.";
 
 /// What `image` takes.
 #[derive(Args, Debug)]
@@ -59,7 +61,9 @@ Examples:
   bcon flash /dev/sdb blockconsole.img
 
 All that the disk holds is lost. What is mounted or otherwise in use (the system's own disk, too) is refused, unless --force
-is given twice; a disk that cannot be taken out, unless it is given once; partitions, always. The disk is read back and compared.";
+is given twice; a disk that cannot be taken out, unless it is given once; partitions, always. The disk is read back and compared.
+
+Exit status: 0 it holds the image, 3 refused or failed, 64 wrong use.";
 
 /// What `flash` takes.
 #[derive(Args, Debug)]

@@ -1,17 +1,17 @@
 //! `bcon crash`: the last crash record, checked, with functions and lines.
 
 use super::select::boot_number;
-use super::{DAMAGED, DONE, FINDINGS, complain, fleet};
+use super::{DAMAGED, DONE, FAILED, FINDINGS, complain, fleet, say};
 use crate::cli::{CrashArgs, Report};
 use crate::crash::record::Record;
-use crate::crash::symbols::{Symbols, build_id_of};
+use crate::crash::symbols::{Symbols, find_program};
 use crate::crash::{self, Crash};
 use crate::log::Log;
+use crate::output::json::write_value;
 use crate::output::terminal::write_harmless;
 use crate::target;
 use anyhow::{Context, Result, bail};
 use serde_json::{Value, json};
-use std::fs;
 use std::io::{self, Write};
 use std::path::Path;
 
@@ -20,31 +20,46 @@ pub(super) fn run(args: &CrashArgs) -> Result<u8> {
         return fleet::run(args);
     }
     let [path] = args.targets.as_slice() else { bail!("one target at a time, or --all for a summary of several") };
-    let target = target::open(path)?;
+    if path.is_dir() {
+        bail!("{} is a folder: name one of its images, or give --all for a summary", path.display());
+    }
+    let target = target::open_as(path, args.which.uuid)?;
     let mut log = Log::open(target.console(args.which.partition)?)?;
     let boot = args.boot.map(|choice| boot_number(&mut log, choice)).transpose()?;
     let Some(crash) = crash::last(&log, boot) else {
-        eprintln!("bcon: {}: there is no crash record", log.name);
+        say(&format!("{}: there is no crash record", log.name));
         return Ok(FINDINGS);
     };
     let record = Record::parse(&crash.lines);
-    let symbols = args.elf.as_deref().map(|elf| open_symbols(elf, &record)).transpose()?;
+    let (symbols, status) = symbols_if_any(args.elf.as_deref(), &record);
     let out = &mut io::stdout().lock();
     match args.output {
         Report::Text => print(&crash, &record, symbols.as_ref(), out)?,
-        Report::Json => writeln!(out, "{:#}", to_json(&log.name, &crash, &record, symbols.as_ref()))?,
+        Report::Json => write_value(&to_json(&log.name, &crash, &record, symbols.as_ref()), out)?,
     }
     match crash.damage() {
-        None => Ok(DONE),
+        None => Ok(status),
         Some(why) => {
             complain(&anyhow::anyhow!("{}: the crash record is damaged: {why}", log.name));
-            Ok(DAMAGED)
+            Ok(DAMAGED.max(status))
+        }
+    }
+}
+
+/// The program that crashed, if it is asked for and fits, and the status. A record without functions is better than none, so that it is
+/// only complained about where it does not.
+pub(super) fn symbols_if_any(path: Option<&Path>, record: &Record) -> (Option<Symbols>, u8) {
+    match path.map(|path| open_symbols(path, record)).transpose() {
+        Ok(symbols) => (symbols, DONE),
+        Err(error) => {
+            complain(&error.context("the record is shown without functions and lines"));
+            (None, FAILED)
         }
     }
 }
 
 /// Opens the program that crashed: the one that is named, or the one in a folder that has the record's build id.
-pub(super) fn open_symbols(path: &Path, record: &Record) -> Result<Symbols> {
+fn open_symbols(path: &Path, record: &Record) -> Result<Symbols> {
     let shown = path.display();
     if !path.is_dir() {
         let symbols = Symbols::open(path)?;
@@ -52,13 +67,10 @@ pub(super) fn open_symbols(path: &Path, record: &Record) -> Result<Symbols> {
         return Ok(symbols);
     }
     let wanted = record.build.as_deref().context("the crash record has no build id to look for")?;
-    for entry in fs::read_dir(path).with_context(|| format!("cannot read {shown}"))?.flatten() {
-        let file = entry.path();
-        if file.is_file() && build_id_of(&file).is_ok_and(|id| id.as_deref() == Some(wanted)) {
-            return Symbols::open(&file);
-        }
+    match find_program(path, wanted)? {
+        Some(file) => Symbols::open(&file),
+        None => bail!("no program in {shown} has the build id of the one that crashed, {wanted}: keep each build's"),
     }
-    bail!("no program in {shown} has the build id of the one that crashed, {wanted}")
 }
 
 /// The record as it stands on the disk; under each address of the backtrace, the functions that it belongs to.

@@ -3,6 +3,7 @@
 use super::DONE;
 use crate::cli::FormatArgs;
 use crate::format::{Options, format};
+use crate::output::terminal::write_harmless;
 use anyhow::Result;
 use std::io::{self, Write};
 
@@ -15,6 +16,8 @@ pub(super) fn run(args: &FormatArgs) -> Result<u8> {
         fat_file: args.log_file,
     };
     let made = format(&args.target, &options)?;
-    writeln!(io::stdout(), "{}: console {:08x}, {} MiB", args.target.display(), made.uuid, made.tiles)?;
+    let out = &mut io::stdout();
+    write_harmless(args.target.display().to_string().as_bytes(), out)?;
+    writeln!(out, ": console {:08x}, {} MiB", made.uuid, made.tiles)?;
     Ok(DONE)
 }

@@ -1,64 +1,44 @@
 //! `bcon list`: which consoles there are, and how they ended.
 
-use super::{DONE, FAILED, FINDINGS, complain};
+use super::targets::each;
+use super::{DONE, FAILED, FINDINGS, complain, say};
 use crate::cli::{ListArgs, Report};
+use crate::output::json::write_value;
 use crate::output::terminal::write_harmless;
-use crate::summary::Summary;
+use crate::summary::{End, Summary};
 use crate::target;
-use anyhow::{Context, Result};
+use anyhow::Result;
 use serde_json::{Value, json};
-use std::fs;
 use std::io::{self, Write};
-use std::path::{Path, PathBuf};
 
 pub(super) fn run(args: &ListArgs) -> Result<u8> {
     let mut summaries = Vec::new();
-    let mut failed = false;
-    for path in &args.targets {
-        for (path, is_named) in expand(path)? {
-            match summaries_of(&path) {
-                Ok(found) if found.is_empty() && is_named => eprintln!("bcon: {}: no console", path.display()),
-                Ok(found) => summaries.extend(found),
-                // What is merely lying in a folder may be anything.
-                Err(error) if is_named => {
+    let status = each(&args.targets, |path, is_named| {
+        let target = target::open(path)?;
+        if target.consoles.is_empty() && is_named {
+            say(&format!("{}: no console", path.display()));
+        }
+        let mut status = DONE;
+        for console in &target.consoles {
+            match Summary::of(console) {
+                Ok(summary) => summaries.push(summary),
+                Err(error) => {
                     complain(&error);
-                    failed = true;
+                    status = FAILED;
                 }
-                Err(_) => {}
             }
         }
-    }
+        Ok(status)
+    })?;
     let out = &mut io::stdout().lock();
     match args.output {
         Report::Text => table(&summaries, out)?,
-        Report::Json => {
-            let all: Vec<Value> = summaries.iter().map(to_json).collect();
-            writeln!(out, "{:#}", Value::from(all))?;
-        }
+        Report::Json => write_value(&summaries.iter().map(to_json).collect::<Vec<Value>>().into(), out)?,
     }
-    Ok(match (failed, summaries.is_empty()) {
-        (true, _) => FAILED,
-        (false, true) => FINDINGS,
-        (false, false) => DONE,
-    })
+    Ok(if summaries.is_empty() { status.max(FINDINGS) } else { status })
 }
 
-/// A folder's files, sorted, or the target itself; and whether the user named it.
-pub(super) fn expand(path: &Path) -> Result<Vec<(PathBuf, bool)>> {
-    if !path.is_dir() {
-        return Ok(vec![(path.to_owned(), true)]);
-    }
-    let entries = fs::read_dir(path).with_context(|| format!("cannot read {}", path.display()))?;
-    let mut files: Vec<_> = entries.flatten().map(|entry| entry.path()).filter(|path| path.is_file()).collect();
-    files.sort();
-    Ok(files.into_iter().map(|path| (path, false)).collect())
-}
-
-fn summaries_of(path: &Path) -> Result<Vec<Summary>> {
-    target::open(path)?.consoles.iter().map(Summary::of).collect()
-}
-
-const HEAD: [&str; 7] = ["PLACE", "UUID", "ROUND", "USED", "BOOTS", "LAST BOOT", "ENDED WITH"];
+const HEAD: [&str; 8] = ["PLACE", "UUID", "ROUND", "USED", "BOOTS", "FIRST BOOT", "LAST BOOT", "ENDED WITH"];
 
 fn table(summaries: &[Summary], out: &mut dyn Write) -> io::Result<()> {
     if summaries.is_empty() {
@@ -82,7 +62,7 @@ fn table(summaries: &[Summary], out: &mut dyn Write) -> io::Result<()> {
     }
     for summary in summaries {
         for note in &summary.notes {
-            eprintln!("bcon: {}: {note}", summary.name);
+            say(&format!("{}: {note}", summary.name));
         }
     }
     Ok(())
@@ -100,6 +80,7 @@ fn row(summary: &Summary) -> [String; HEAD.len()] {
         summary.round.to_string(),
         format!("{}/{} MiB", summary.used, summary.tiles),
         boots(summary),
+        summary.first_started.clone().unwrap_or_else(|| "-".to_owned()),
         last,
         summary.end(),
     ]
@@ -137,6 +118,12 @@ fn to_json(summary: &Summary) -> Value {
         "first_started": summary.first_started,
         "last_started": summary.last_started,
         "last_time": summary.last_time_us.map(|time| time as f64 / 1e6),
+        "end": match summary.end {
+            Some(End::Clean) => Value::from("clean"),
+            Some(End::Crash) => "crash".into(),
+            Some(End::Cut) => "cut".into(),
+            None => Value::Null,
+        },
         "last_crash": crash,
         "kept_tiles": summary.kept.iter().map(|(tile, _)| tile).collect::<Vec<_>>(),
         "kept_boots": summary.kept.iter().map(|(_, boot)| boot).collect::<Vec<_>>(),

@@ -1,15 +1,16 @@
 //! `bcon qr`: a crash record from a picture of the screen.
 
-use super::crash::{open_symbols, print, to_json};
-use super::{DAMAGED, DONE, FINDINGS, complain};
+use super::crash::{print, symbols_if_any, to_json};
+use super::{DAMAGED, FINDINGS, complain, say};
 use crate::cli::Report;
 use crate::cli::qr::QrArgs;
 use crate::crash::Crash;
 use crate::crash::record::Record;
+use crate::output::json::write_value;
 use crate::qr::Collector;
 use anyhow::{Context, Result};
 use std::fs::File;
-use std::io::{self, Read, Write};
+use std::io::{self, Read};
 use std::path::Path;
 
 /// Most bytes of a file.
@@ -23,7 +24,7 @@ pub(super) fn run(args: &QrArgs) -> Result<u8> {
         found += collector.take(&read(path).with_context(name)?).with_context(name)?;
     }
     if found == 0 {
-        eprintln!("bcon: there is no QR code of a crash record in what was given: is it sharp, and shown as a whole?");
+        say("there is no QR code of a crash record in what was given: is it sharp, and shown as a whole?");
         return Ok(FINDINGS);
     }
     let crash = match collector.record().map(Crash::alone) {
@@ -35,17 +36,17 @@ pub(super) fn run(args: &QrArgs) -> Result<u8> {
         }
     };
     let record = Record::parse(&crash.lines);
-    let symbols = args.elf.as_deref().map(|elf| open_symbols(elf, &record)).transpose()?;
+    let (symbols, status) = symbols_if_any(args.elf.as_deref(), &record);
     let out = &mut io::stdout().lock();
     match args.output {
         Report::Text => print(&crash, &record, symbols.as_ref(), out)?,
-        Report::Json => writeln!(out, "{:#}", to_json("screen", &crash, &record, symbols.as_ref()))?,
+        Report::Json => write_value(&to_json("screen", &crash, &record, symbols.as_ref()), out)?,
     }
     match crash.damage() {
-        None => Ok(DONE),
+        None => Ok(status),
         Some(why) => {
             complain(&anyhow::anyhow!("the crash record is damaged: {why}"));
-            Ok(DAMAGED)
+            Ok(DAMAGED.max(status))
         }
     }
 }

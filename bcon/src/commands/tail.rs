@@ -1,16 +1,17 @@
 //! `bcon tail`: the end of the log, and what is added to it.
 
-use super::cat::{tell, writer};
+use super::cat::{Stale, is_refused_on_terminal, tell, writer};
 use super::select::Filter;
-use super::{DONE, complain};
+use super::{DONE, USAGE, say};
 use crate::cli::{LineFormat, TailArgs};
 use crate::follow::{Follow, Look};
 use crate::lines::Lines;
 use crate::log::Log;
 use crate::output::stdout;
-use crate::target::{self, Console};
+use crate::target::{self, Console, Target};
 use anyhow::{Result, bail};
 use std::io::{BufWriter, IsTerminal, Write};
+use std::path::Path;
 use std::thread::sleep;
 use std::time::Duration;
 
@@ -21,14 +22,40 @@ const FOLLOWED_TILES: u64 = 16;
 
 pub(super) fn run(args: &TailArgs) -> Result<u8> {
     if args.lines.output == LineFormat::Raw {
-        bail!("tail prints lines: use `cat --raw` for the bytes");
+        say("tail prints lines: use `cat --raw` for the bytes");
+        return Ok(USAGE);
     }
-    let target = target::open(&args.target)?;
+    if is_refused_on_terminal(args.lines.output, stdout()?.is_terminal()) {
+        return Ok(USAGE);
+    }
+    let is_pipe = args.target == Path::new("-") && !target::standard_input_is_disk();
+    if args.follow && is_pipe {
+        bail!("standard input is a pipe, which ends: to follow a log, name its disk or image");
+    }
+    let target = target::open_as(&args.target, args.lines.which.uuid)?;
     let console = target.console(args.lines.which.partition)?;
     let mut log = Log::open(console)?;
     let filter = Filter::new(&args.lines);
     let start = find_start(&mut log, &filter, args.count, args.follow);
-    if args.follow { follow(console, log, start, args, &filter) } else { print(&log, start, args, &filter) }
+    if !args.follow {
+        return print(&log, start, args, &filter);
+    }
+    let console = followed(&target, console);
+    log.medium = console.medium.clone();
+    follow(&console, log, start, args, &filter)
+}
+
+/// A console that is followed: past this machine's page cache if it is on a device, which another machine may write to.
+fn followed(target: &Target, console: &Console) -> Console {
+    let direct = target.direct(console);
+    let is_cached = direct.is_none() && target.is_device();
+    if is_cached {
+        say(&format!(
+            "{}: it cannot be read past this machine's page cache: what another machine writes to it may not be seen",
+            console.name
+        ));
+    }
+    direct.unwrap_or_else(|| console.clone())
 }
 
 /// A position, and how many chosen lines after it come before those that are to be printed.
@@ -36,6 +63,8 @@ pub(super) fn run(args: &TailArgs) -> Result<u8> {
 struct Start {
     index: u64,
     skip: usize,
+    /// The tile and byte where the last line ends behind which all may be stale.
+    stop: Option<(u32, u32)>,
 }
 
 /// Finds where the last `count` chosen lines begin, by looking at twice as many tiles each time.
@@ -51,12 +80,21 @@ fn find_start(log: &mut Log, filter: &Filter, count: usize, contiguous: bool) ->
         let index = log.len().saturating_sub(tiles).max(oldest);
         let mut lines = Lines::over(log, std::iter::once(index..log.len()));
         let mut chosen = 0;
+        // The last line with a time that fits: where it ends, and how many were chosen up to it.
+        let mut fresh = None;
+        let mut is_stale = false;
         while let Some(line) = lines.next_line() {
             chosen += usize::from(filter.takes(&line));
+            is_stale = line.stale;
+            if !line.stale && line.boot.is_none() && line.record().is_some() {
+                fresh = Some(((line.tile, line.offset), chosen));
+            }
         }
+        let stop = fresh.filter(|_| is_stale && !contiguous);
+        let chosen = stop.map_or(chosen, |(_, chosen)| chosen);
         // One more than asked for: the first line of a tile may be the end of one that began before.
         if chosen > count || index == oldest {
-            return Start { index, skip: chosen.saturating_sub(count) };
+            return Start { index, skip: chosen.saturating_sub(count), stop: stop.map(|(place, _)| place) };
         }
         tiles *= 2;
     }
@@ -78,30 +116,42 @@ fn print(log: &Log, start: Start, args: &TailArgs, filter: &Filter) -> Result<u8
     let mut out = BufWriter::new(out);
     let mut lines = Lines::over(log, std::iter::once(start.index..log.len()));
     let mut skip = start.skip;
+    let mut stale = Stale::default();
     while let Some(line) = lines.next_line() {
-        if !filter.takes(&line) {
-            continue;
-        }
-        if skip > 0 {
+        writer.note(&line);
+        if filter.takes(&line) && skip > 0 {
             skip -= 1;
-            continue;
+        } else if filter.takes(&line) {
+            stale.take(&line);
+            writer.line(&line, &mut out)?;
         }
-        writer.line(&line, &mut out)?;
+        if start.stop == Some((line.tile, line.offset)) {
+            break;
+        }
     }
     out.flush()?;
     tell(&log.name, lines.problems());
+    stale.tell(&log.name);
+    if let Some((tile, offset)) = start.stop {
+        say(&format!(
+            "{}: what stands behind byte {offset} of tile {tile} is left out: its times go back, so it is probably older \
+             text, which Linux does not erase; `bcon cat` shows it",
+            log.name
+        ));
+    }
     Ok(DONE)
 }
 
 fn follow(console: &Console, log: Log, start: Start, args: &TailArgs, filter: &Filter) -> Result<u8> {
     let out = stdout()?;
-    let shown = Log::open(console)?;
+    let shown = log.clone();
     let mut writer = writer(&shown, args.lines.output, args.lines.color, out.is_terminal());
     let mut out = BufWriter::new(out);
     let mut follow = Follow::new(console, log, start.index);
     let mut skip = start.skip;
     loop {
         let look = follow.look(|line| {
+            writer.note(line);
             if filter.takes(line) {
                 match skip {
                     0 => writer.line(line, &mut out)?,
@@ -111,7 +161,7 @@ fn follow(console: &Console, log: Log, start: Start, args: &TailArgs, filter: &F
             Ok(())
         })?;
         if look == Look::Overtaken {
-            complain(&anyhow::anyhow!("{}: the log overtook its reader: lines were missed", console.name));
+            say(&format!("{}: the log overtook its reader: lines were missed", console.name));
         }
         if look == Look::Nothing {
             out.flush()?;

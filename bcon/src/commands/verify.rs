@@ -1,7 +1,9 @@
 //! `bcon verify`: what is damaged, and where.
 
-use super::{DONE, FINDINGS};
+use super::targets::each;
+use super::{DONE, FAILED, FINDINGS, complain, say};
 use crate::cli::{Report, VerifyArgs};
+use crate::output::json::write_value;
 use crate::output::terminal::write_harmless;
 use crate::target;
 use crate::verify::{Findings, verify};
@@ -11,27 +13,41 @@ use std::io::{self, Write};
 
 pub(super) fn run(args: &VerifyArgs) -> Result<u8> {
     let mut checked = Vec::new();
-    for path in &args.targets {
-        let target = target::open(path)?;
-        if target.consoles.is_empty() {
-            bail!("{} has no console: there is nothing to verify", path.display());
+    let status = each(&args.targets, |path, is_named| {
+        let target = target::open_as(path, args.uuid)?;
+        if target.consoles.is_empty() && is_named {
+            let path = path.display();
+            bail!("{path} has no console: there is nothing to verify; if it had one, --uuid looks for its tiles");
         }
-        for note in &target.notes {
-            eprintln!("bcon: {}: {note}", path.display());
+        // What merely lies in a folder may be anything.
+        let notes = target.notes.iter().filter(|_| is_named || !target.consoles.is_empty());
+        for note in notes {
+            say(&format!("{}: {note}", path.display()));
         }
+        let mut status = DONE;
         for console in &target.consoles {
-            checked.push((console.name.clone(), verify(console)?));
+            match verify(console) {
+                Ok(findings) => {
+                    status = status.max(if findings.damages() == 0 { DONE } else { FINDINGS });
+                    checked.push((console.name.clone(), findings));
+                }
+                Err(error) => {
+                    complain(&error);
+                    status = FAILED;
+                }
+            }
         }
-    }
+        Ok(status)
+    })?;
     let out = &mut io::stdout().lock();
     match args.output {
         Report::Text => checked.iter().try_for_each(|(name, findings)| print(name, findings, out))?,
         Report::Json => {
             let all: Vec<Value> = checked.iter().map(|(name, findings)| to_json(name, findings)).collect();
-            writeln!(out, "{:#}", Value::from(all))?;
+            write_value(&all.into(), out)?;
         }
     }
-    Ok(if checked.iter().all(|(_, findings)| findings.damages() == 0) { DONE } else { FINDINGS })
+    Ok(status)
 }
 
 fn print(name: &str, findings: &Findings, out: &mut dyn Write) -> io::Result<()> {
@@ -43,13 +59,16 @@ fn print(name: &str, findings: &Findings, out: &mut dyn Write) -> io::Result<()>
     }
     let untold = findings.damages() + findings.notes() - findings.list().len() as u64;
     if untold > 0 {
-        writeln!(out, "{name}: {untold} more findings")?;
+        write_harmless(format!("{name}: {untold} more findings").as_bytes(), out)?;
+        writeln!(out)?;
     }
-    match findings.damages() {
-        0 => writeln!(out, "{name}: clean"),
-        1 => writeln!(out, "{name}: 1 damage"),
-        count => writeln!(out, "{name}: {count} damages"),
-    }
+    let sum = match findings.damages() {
+        0 => "clean".to_owned(),
+        1 => "1 damage".to_owned(),
+        count => format!("{count} damages"),
+    };
+    write_harmless(format!("{name}: {sum}").as_bytes(), out)?;
+    writeln!(out)
 }
 
 fn to_json(name: &str, findings: &Findings) -> Value {

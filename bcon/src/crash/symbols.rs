@@ -3,9 +3,14 @@
 use super::record::Record;
 use addr2line::Loader;
 use anyhow::{Context, Result, anyhow, bail};
-use object::Object;
+use object::{Object, ReadCache};
 use std::fmt::{self, Write};
+use std::fs::{self, File};
+use std::io::Read;
 use std::path::{Path, PathBuf};
+
+/// How deep folders are looked through for a program.
+const MAX_DEPTH: usize = 16;
 
 /// A program whose addresses can be turned into places in its source.
 pub struct Symbols {
@@ -114,20 +119,75 @@ impl Symbols {
     }
 }
 
-/// The build id of an ELF program, in hexadecimal digits.
+/// The build id of an ELF program, in hexadecimal digits. Reads no more of it than that takes.
 ///
 /// # Errors
 /// If it cannot be read or is no ELF program.
 pub fn build_id_of(path: &Path) -> Result<Option<String>> {
+    inspect(path).map(|(id, _)| id)
+}
+
+/// A program's build id, and whether it has debug information.
+fn inspect(path: &Path) -> Result<(Option<String>, bool)> {
     let shown = path.display();
-    let bytes = std::fs::read(path).with_context(|| format!("cannot read {shown}"))?;
-    let object = object::File::parse(&*bytes).with_context(|| format!("{shown} is no ELF program"))?;
+    let mut file = File::open(path).with_context(|| format!("cannot read {shown}"))?;
+    let mut magic = [0; 4];
+    if file.read_exact(&mut magic).is_err() || magic != object::elf::ELFMAG {
+        bail!("{shown} is no ELF program");
+    }
+    let cache = ReadCache::new(file);
+    let object = object::File::parse(&cache).with_context(|| format!("{shown} is no ELF program"))?;
     let id = object.build_id().with_context(|| format!("{shown}: its notes are damaged"))?;
-    Ok(id.map(|id| {
+    let has_debug = object.section_by_name(".debug_info").is_some();
+    let digits = |id: &[u8]| {
         id.iter().fold(String::new(), |mut text, byte| {
             // Writing to a string cannot fail.
             let _ = write!(text, "{byte:02x}");
             text
         })
-    }))
+    };
+    Ok((id.map(digits), has_debug))
+}
+
+/// Looks for the program with a build id in a folder and those below it: at `.build-id/xx/yyy.debug`, where distributions keep such
+/// files, and then at every ELF program. One with debug information is preferred.
+///
+/// # Errors
+/// If the folder cannot be read. That there is no such program is none.
+pub fn find_program(folder: &Path, build_id: &str) -> Result<Option<PathBuf>> {
+    if let Some((first, rest)) = build_id.split_at_checked(2) {
+        for start in [folder.join(".build-id"), folder.to_owned()] {
+            let path = start.join(first).join(format!("{rest}.debug"));
+            if inspect(&path).is_ok_and(|(id, _)| id.as_deref() == Some(build_id)) {
+                return Ok(Some(path));
+            }
+        }
+    }
+    let mut best = None;
+    let mut open = vec![(folder.to_owned(), 0)];
+    while let Some((folder, depth)) = open.pop() {
+        let entries = match fs::read_dir(&folder) {
+            Ok(entries) => entries,
+            Err(error) if depth == 0 => return Err(error).context(format!("cannot read {}", folder.display())),
+            Err(_) => continue,
+        };
+        let mut paths: Vec<_> = entries.flatten().map(|entry| entry.path()).collect();
+        paths.sort();
+        for path in paths {
+            // Links to folders may go round in circles.
+            let Ok(kind) = fs::symlink_metadata(&path).map(|metadata| metadata.file_type()) else { continue };
+            if kind.is_dir() && depth < MAX_DEPTH {
+                open.push((path, depth + 1));
+            } else if path.is_file()
+                && let Ok((Some(id), has_debug)) = inspect(&path)
+                && id == build_id
+            {
+                if has_debug {
+                    return Ok(Some(path));
+                }
+                best = best.or(Some(path));
+            }
+        }
+    }
+    Ok(best)
 }
