@@ -38,7 +38,7 @@ pub fn write(device: &Path, image: &Path, options: FlashOptions) -> Result<()> {
         bail!("nothing was written");
     }
     let mut bar = Bar::new(image.size());
-    let done = flash(device, &image, is_held, |step, done| bar.show(step, done));
+    let done = flash(device, &image, Some(disk.identity), is_held, |step, done| bar.show(step, done));
     bar.end();
     done?;
     writeln!(io::stdout(), "{}: written, and read back the same", disk.name)?;

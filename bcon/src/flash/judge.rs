@@ -5,7 +5,22 @@ use crate::target::open_file;
 use anyhow::{Context, Result, bail};
 use std::fmt;
 use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
+
+/// Which disk or file it is, whatever it is called: where its name lies, and the number of the device behind it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Identity {
+    file: (u64, u64),
+    device: u64,
+}
+
+impl Identity {
+    /// Of a file that was opened, or looked at.
+    pub fn of(metadata: &fs::Metadata) -> Self {
+        Self { file: (metadata.dev(), metadata.ino()), device: metadata.rdev() }
+    }
+}
 
 /// What is known of a disk that an image is to be written to.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -16,6 +31,10 @@ pub struct Disk {
     pub model: String,
     /// Its size in bytes.
     pub size: u64,
+    /// Bytes of a logical block; `None` if nobody says.
+    pub block_size: Option<u32>,
+    /// Which one it is.
+    pub identity: Identity,
     /// The disk that it is a partition of.
     pub partition_of: Option<String>,
     /// Whether the kernel refuses writes to it.
@@ -37,6 +56,8 @@ pub enum Refusal<'a> {
     Partition(&'a str),
     /// It is read-only.
     ReadOnly,
+    /// Its blocks have so many bytes, and images are made for 512.
+    BlockSize(u32),
     /// It is smaller than the image, which has so many bytes.
     TooSmall(u64),
     /// It is used in this way.
@@ -69,8 +90,12 @@ impl Disk {
             bail!("{shown} is no block device: name a disk, such as /dev/sdb");
         };
         let user = user_of(path, &metadata).with_context(|| format!("cannot see whether {shown} is in use"))?;
-        let (_, size) = open_file(path, false)?;
-        Ok(Self { user, ..Self::of_device(&device, shown.to_string(), size) })
+        let (file, size) = open_file(path, false)?;
+        let identity = Identity::of(&metadata);
+        if Identity::of(&file.metadata()?) != identity {
+            bail!("{shown} is another disk than a moment ago: look which one it is");
+        }
+        Ok(Self { user, identity, ..Self::of_device(&device, shown.to_string(), size) })
     }
 
     /// What sysfs says of it; not who uses it.
@@ -79,6 +104,8 @@ impl Disk {
             name,
             model: device.model(),
             size,
+            block_size: device.logical_block_size(),
+            identity: Identity::default(),
             partition_of: device.disk().map(|disk| disk.name()),
             is_read_only: device.is_read_only(),
             is_removable: device.is_removable(),
@@ -95,6 +122,9 @@ impl Disk {
         }
         if self.is_read_only {
             return Verdict::Refused(Refusal::ReadOnly);
+        }
+        if let Some(size) = self.block_size.filter(|size| *size != 512) {
+            return Verdict::Refused(Refusal::BlockSize(size));
         }
         if self.size < image {
             return Verdict::Refused(Refusal::TooSmall(image));
@@ -121,6 +151,9 @@ impl fmt::Display for Refusal<'_> {
         match self {
             Self::Partition(disk) => write!(f, "it is a partition: an image takes a whole disk, such as /dev/{disk}"),
             Self::ReadOnly => f.write_str("it is read-only: look for a switch on its side"),
+            Self::BlockSize(size) => {
+                write!(f, "its blocks have {size} bytes: nothing would boot from it, since images are made for 512")
+            }
             Self::TooSmall(image) => write!(f, "it is too small for the image, which has {image} bytes"),
             Self::InUse(user) => write!(f, "{user}; stop that first, or, to lose what is there, give --force twice"),
             Self::BuiltIn => f.write_str("it is no removable disk; if it is the right one, give --force"),
@@ -137,6 +170,8 @@ mod tests {
             name: "/dev/sdb".to_owned(),
             model: "ACME Stick".to_owned(),
             size: 16 << 30,
+            block_size: Some(512),
+            identity: Identity::default(),
             partition_of: None,
             is_read_only: false,
             is_removable: true,
@@ -174,6 +209,7 @@ mod tests {
             assert!(refused(Disk { partition_of: Some("sdb".to_owned()), ..stick() }, 1).contains("/dev/sdb"));
             assert!(refused(Disk { is_read_only: true, ..stick() }, 1).contains("read-only"));
             assert!(refused(stick(), (16 << 30) + 1).contains("too small"));
+            assert!(refused(Disk { block_size: Some(4096), ..stick() }, 1).contains("4096"));
         }
         assert_eq!(stick().verdict(16 << 30, Told(0)), Verdict::Go { is_held: false });
     }

@@ -40,7 +40,7 @@ fn what_is_written_is_read_back_and_nothing_else_is_touched() {
         let image = Image::open(&folder.write("image", &bytes(len))).unwrap();
         let disk = folder.write("disk", &vec![0xEE; len + 5000]);
         let mut steps = Vec::new();
-        flash(&disk, &image, false, |step, done| steps.push((step, done))).unwrap();
+        flash(&disk, &image, None, false, |step, done| steps.push((step, done))).unwrap();
         let after = fs::read(&disk).unwrap();
         assert!(after[..len] == bytes(len) && after[len..] == [0xEE; 5000], "{len}");
         let pieces = len.div_ceil(PIECE);
@@ -59,11 +59,11 @@ fn a_disk_that_holds_something_else_is_noticed() {
         let mut damaged = bytes(len);
         damaged[at] ^= 1;
         let disk = folder.write("disk", &damaged);
-        let error = verify(&disk, &image, |_| ()).unwrap_err().to_string();
+        let error = verify(&disk, &image, None, |_| ()).unwrap_err().to_string();
         assert!(error.contains(&format!("from byte {at} on")), "{error}");
     }
     let short = folder.write("short", &bytes(len)[..len - 512]);
-    assert!(verify(&short, &image, |_| ()).is_err());
+    assert!(verify(&short, &image, None, |_| ()).is_err());
 }
 
 #[test]
@@ -79,4 +79,16 @@ fn what_would_not_boot_is_no_image() {
         assert!(error.contains(reason), "{error}");
     }
     assert!(Image::open(&folder.0.join("none")).is_err());
+}
+
+#[test]
+fn another_disk_of_the_same_name_is_not_written_to() {
+    let folder = Folder::new("another");
+    let image = Image::open(&folder.write("image", &bytes(4096))).unwrap();
+    let judged = Identity::of(&fs::metadata(folder.write("disk", &[1; 8192])).unwrap());
+    let other = folder.write("other", &[2; 8192]);
+    let error = flash(&other, &image, Some(judged), false, |_, _| ()).unwrap_err().to_string();
+    assert!(error.contains("another disk"), "{error}");
+    assert!(verify(&other, &image, Some(judged), |_| ()).unwrap_err().to_string().contains("another disk"));
+    assert_eq!(fs::read(&other).unwrap(), [2; 8192]);
 }

@@ -73,6 +73,53 @@ fn header(at: u64, other: u64, entries_at: u64, sectors: u64, disk: [u8; 16], en
     header
 }
 
+/// A partition table that was made for one disk, fitted to a larger one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fitted {
+    /// The first two sectors: master boot record, and the first header.
+    pub front: Vec<u8>,
+    /// The last sectors of the larger disk: the entries, and the second header.
+    pub back: Vec<u8>,
+}
+
+/// Sectors of a disk that a table takes at its start, with the master boot record, and at its end.
+pub const FRONT_SECTORS: u64 = 2 + ENTRIES_SECTORS;
+/// See [`FRONT_SECTORS`].
+pub const BACK_SECTORS: u64 = ENTRIES_SECTORS + 1;
+
+/// Fits the table in a disk's first [`FRONT_SECTORS`] to a disk of so many sectors, so that its second header lies at that one's end,
+/// where firmware looks for it. `None` if there is no sound table of the usual size, or no room.
+pub fn fit(front: &[u8], sectors: u64) -> Option<Fitted> {
+    let (own, entries) = front.get(..(FRONT_SECTORS * SECTOR) as usize)?.split_at(2 * SECTOR as usize);
+    let (record, header) = own.split_at(SECTOR as usize);
+    let mut header: [u8; SECTOR as usize] = header.try_into().ok()?;
+    let field =
+        |at: usize, len: usize| header[at..at + len].iter().rev().fold(0, |value, byte| value << 8 | u64::from(*byte));
+    let stored = field(16, 4);
+    let is_usual = header.starts_with(b"EFI PART")
+        && [field(12, 4), field(24, 8), field(72, 8)] == [HEADER_SIZE as u64, 1, 2]
+        && field(80, 4) * field(84, 4) == entries.len() as u64
+        && field(88, 4) == u64::from(CRC32.checksum(entries));
+    let (other, last) = (field(32, 8), sectors.checked_sub(1)?);
+    header[16..20].fill(0);
+    if !is_usual || stored != u64::from(CRC32.checksum(&header[..HEADER_SIZE])) || last < other {
+        return None;
+    }
+    let mut finish = |own: u64, other: u64, entries_at: u64| {
+        for (offset, word) in [(24, own), (32, other), (48, last - 1 - ENTRIES_SECTORS), (72, entries_at)] {
+            header[offset..offset + 8].copy_from_slice(&word.to_le_bytes());
+        }
+        header[16..20].fill(0);
+        let checksum = CRC32.checksum(&header[..HEADER_SIZE]);
+        header[16..20].copy_from_slice(&checksum.to_le_bytes());
+        header
+    };
+    let (first, second) = (finish(1, last, 2), finish(last, 1, last - ENTRIES_SECTORS));
+    let mut record = record.to_vec();
+    record[458..462].copy_from_slice(&u32::try_from(last).unwrap_or(u32::MAX).to_le_bytes());
+    Some(Fitted { front: [record.as_slice(), &first].concat(), back: [entries, &second].concat() })
+}
+
 /// The first sector: code, and one partition that covers the whole disk.
 fn boot_record(code: &[u8; MBR_CODE_SIZE], sectors: u64) -> [u8; SECTOR as usize] {
     let mut record = [0; SECTOR as usize];
@@ -84,4 +131,40 @@ fn boot_record(code: &[u8; MBR_CODE_SIZE], sectors: u64) -> [u8; SECTOR as usize
     record[458..462].copy_from_slice(&size.to_le_bytes());
     record[510..].copy_from_slice(&[0x55, 0xAA]);
     record
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Cursor;
+
+    fn disk(sectors: u64) -> Vec<u8> {
+        let mut disk = Cursor::new(vec![0; (sectors * SECTOR) as usize]);
+        let partition = Partition { kind: [7; 16], guid: [8; 16], sectors: 40..80, name: "x" };
+        write(&mut disk, sectors, [9; 16], &[0xEB; MBR_CODE_SIZE], &[partition]).unwrap();
+        disk.into_inner()
+    }
+
+    #[test]
+    fn a_fitted_table_is_the_one_that_would_have_been_made_for_the_larger_disk() {
+        let front = disk(200);
+        for sectors in [200, 201, 233, 1000] {
+            let fitted = fit(&front, sectors).unwrap();
+            let made = disk(sectors);
+            assert!(made.starts_with(&fitted.front) && made.ends_with(&fitted.back), "{sectors}");
+            assert_eq!(fitted.back.len() as u64, BACK_SECTORS * SECTOR);
+        }
+        assert!(fit(&front, 199).is_none() && fit(&front, 0).is_none(), "a smaller disk");
+    }
+
+    #[test]
+    fn what_is_damaged_is_not_fitted() {
+        let front = disk(200);
+        assert!(fit(&front[..front.len().min(33 * 512)], 300).is_none());
+        for at in [512, 512 + 20, 512 + 40, 512 + 90, 1024, 34 * 512 - 1] {
+            let mut damaged = front.clone();
+            damaged[at] ^= 1;
+            assert!(fit(&damaged, 300).is_none(), "{at}");
+        }
+    }
 }

@@ -3,6 +3,7 @@
 //! - [`image::write`]: a whole disk that boots by BIOS and by UEFI, with room for a console;
 //! - [`efi::application`]: `BOOTX64.EFI` out of the program `loader-uefi`;
 //! - [`bios::stages`]: master boot record and second stage out of the program `loader-bios`;
+//! - [`gpt::fit`]: that disk's partition table, for a larger disk that it is written to;
 //! - [`kernel::strip`]: a kernel without what only debuggers read.
 //!
 //! Nothing here knows what a console looks like on a disk: its partition is left zeroed, and its place returned.
@@ -10,7 +11,7 @@
 
 pub mod bios;
 pub mod efi;
-mod gpt;
+pub mod gpt;
 pub mod image;
 pub mod kernel;
 
