@@ -38,7 +38,7 @@ pub(crate) fn arguments(guest: &Guest, files: &Files<'_>) -> Result<Vec<OsString
     list.add(["-device", "ib700", "-action", "watchdog=inject-nmi"]);
     match &guest.image {
         None => list.program(guest),
-        Some((_, image)) => list.boot_image(image, guest.image_bus),
+        Some((_, image)) => list.boot_image(image, guest.image_format, guest.image_bus),
     }
     if let Some((code, variables)) = files.ovmf {
         list.flash("if=pflash,format=raw,readonly=on,file=", code);
@@ -92,8 +92,8 @@ impl Arguments {
         }
     }
 
-    fn boot_image(&mut self, path: &Path, bus: Bus) {
-        let file = json!({ "driver": "raw", "node-name": "boot", "file": { "driver": "file", "filename": path } });
+    fn boot_image(&mut self, path: &Path, format: &str, bus: Bus) {
+        let file = json!({ "driver": format, "node-name": "boot", "file": { "driver": "file", "filename": path } });
         let device = match bus {
             Bus::Ahci => "ide-hd",
             Bus::Virtio => "virtio-blk-pci",

@@ -89,6 +89,8 @@ pub struct Guest {
     pub command_line: String,
     /// A disk image that the firmware boots from. Then QEMU itself loads neither loader nor kernel, and hands no command line over.
     pub image: Option<(Firmware, PathBuf)>,
+    /// The image's format, as QEMU calls it.
+    pub image_format: &'static str,
     /// How that image is attached.
     pub image_bus: Bus,
     /// Arguments for QEMU that come before the disks: bridges that their property `bus` names, for example.
@@ -126,6 +128,7 @@ impl Guest {
             kernel: None,
             command_line: String::new(),
             image: None,
+            image_format: "raw",
             image_bus: Bus::Ahci,
             buses: Vec::new(),
             disks: Vec::new(),

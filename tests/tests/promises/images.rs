@@ -2,9 +2,11 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
-use bcon::image::{Made, Options, Parts, make};
-use qemu::{Bus, Firmware, Guest, Kind, Loaders, Outcome, Programs};
+use bcon::flash::{Image, flash};
+use bcon::image::{Format, Made, Options, Parts, convert, make};
+use qemu::{Bus, Firmware, Guest, Kind, Loaders, Outcome, Programs, Tool, require};
 use tests::oracle::{Oracle, crash_record};
 use tests::{Scene, bcon_lines, random_word, run};
 
@@ -79,6 +81,71 @@ boots! {
     by_uefi_from_virtio: Uefi, Virtio;
     by_uefi_from_nvme: Uefi, Nvme;
     by_uefi_from_a_usb_stick: Uefi, Usb;
+}
+
+/// Converts an image, boots it, and looks for its crash in what it holds afterwards.
+fn boots_converted(format: Format, qemu_format: &'static str, firmware: Firmware, bus: Bus) {
+    let scene = Scene::new();
+    let qemu_img = require(Tool::QemuImg).unwrap();
+    let (path, _) = make_image(&scene, "crash=page-fault");
+    let converted = convert(&path, format, &qemu_img).unwrap();
+    fs::remove_file(&path).unwrap();
+    let mut guest = guest(&scene, firmware, bus, &converted);
+    guest.image_format = qemu_format;
+    run(guest, Outcome::Crashed { durable_everywhere: true });
+    let back =
+        Command::new(qemu_img).args(["convert", "-O", "raw", "-f", qemu_format]).args([&converted, &path]).status();
+    assert!(back.unwrap().success());
+    has_crash(&bcon_lines(&path));
+}
+
+#[test]
+fn converted_to_qcow2() {
+    boots_converted(Format::Qcow2, "qcow2", Firmware::Bios, Bus::Virtio);
+}
+
+#[test]
+fn converted_to_vmdk() {
+    boots_converted(Format::Vmdk, "vmdk", Firmware::Bios, Bus::Nvme);
+}
+
+#[test]
+fn converted_to_vhd() {
+    boots_converted(Format::Vhd, "vpc", Firmware::Uefi, Bus::Virtio);
+}
+
+#[test]
+fn from_the_files_of_a_release() {
+    let scene = Scene::new();
+    let (programs, loaders) = (Programs::find_or_build().unwrap(), Loaders::find_or_build().unwrap());
+    let parts = Parts::from_programs(&loaders.bios, &loaders.uefi, &programs.kernel).unwrap();
+    let (folder, path) = (scene.path("release"), scene.path("boot.img"));
+    parts.write(&folder).unwrap();
+    let options = Options { console_size: 8 << 20, command_line: "app=lines:50".to_owned(), seed: None };
+    make(&path, &Parts::read(&folder).unwrap(), &options, false).unwrap();
+    for (firmware, boot) in [(Firmware::Bios, 1), (Firmware::Uefi, 2)] {
+        run(guest(&scene, firmware, Bus::Virtio, &path), Outcome::Finished);
+        let lines = bcon_lines(&path);
+        assert_eq!(lines.iter().filter(|line| line.contains(" of 50 ")).count(), 50 * boot);
+    }
+}
+
+#[test]
+fn flashed_to_a_larger_disk_whose_first_table_is_lost() {
+    let scene = Scene::new();
+    let (path, _) = make_image(&scene, "app=lines:50");
+    let disk = scene.path("disk");
+    fs::write(&disk, vec![0xEE; (64 << 20) + 512]).unwrap();
+    flash(&disk, &Image::open(&path).unwrap(), None, false, |_, _| ()).unwrap();
+    run(guest(&scene, Firmware::Bios, Bus::Virtio, &disk), Outcome::Finished);
+    assert_eq!(bcon_lines(&disk).iter().filter(|line| line.contains(" of 50 ")).count(), 50);
+    let mut content = fs::read(&disk).unwrap();
+    content[512..1024].fill(0);
+    fs::write(&disk, content).unwrap();
+    for (firmware, boot) in [(Firmware::Bios, 2), (Firmware::Uefi, 3)] {
+        run(guest(&scene, firmware, Bus::Virtio, &disk), Outcome::Finished);
+        assert_eq!(bcon_lines(&disk).iter().filter(|line| line.contains(" of 50 ")).count(), 50 * boot);
+    }
 }
 
 #[test]
