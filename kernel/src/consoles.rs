@@ -29,6 +29,9 @@ use spin::{Mutex, Once};
 /// Size of each: four of them keep a device busy while one is filled.
 const BUFFER_BYTES: usize = 160 << 10;
 
+/// How long a disk that is to be taken out may take to answer what is in flight and to shut down.
+const SHUT_DOWN_NS: u64 = 2_000_000_000;
+
 type DiskConsole = Console<'static, DmaBuffer, BUFFERS>;
 
 /// Steps at which a crash can be made, beside those of disks: a console that is being mounted waits for its disk; a console has
@@ -57,7 +60,7 @@ pub struct Consoles {
     starting: Vec<Starting>,
     running: Vec<Running>,
     /// Disks without a console. They are shut down in the end, like the others.
-    others: Vec<Disk>,
+    others: Vec<(Name, Disk)>,
     /// What is known to be reachable by several controllers.
     media: Vec<(Name, nvme::NamespaceNames)>,
     acknowledged: u64,
@@ -75,6 +78,8 @@ struct Running {
     was_ready: bool,
     /// Consoles that stopped because the disk was dead, a bit each: they go on if it comes back.
     stopped: u64,
+    /// The disk is to be taken out, once everything before this record is durable.
+    leaving_at: Option<u64>,
 }
 
 static CONSOLES: Mutex<Consoles> = Mutex::new(Consoles {
@@ -177,7 +182,7 @@ pub fn shut_down(deadline_ns: u64) {
     let mut consoles = CONSOLES.lock();
     let Consoles { running, others, .. } = &mut *consoles;
     loop {
-        let disks = running.iter_mut().map(|running| &mut running.disk).chain(&mut *others);
+        let disks = running.iter_mut().map(|running| &mut running.disk).chain(others.iter_mut().map(|(_, disk)| disk));
         // Each of them is asked each time.
         let is_busy = disks.fold(false, |is_busy, disk| !disk.shut_down() | is_busy);
         if !is_busy || clock::now_ns() > deadline_ns {
@@ -185,6 +190,20 @@ pub fn shut_down(deadline_ns: u64) {
         }
         cpu::relax();
     }
+}
+
+/// Lets go of what a device's name begins: its consoles write out what was logged until now, for which they have until `until_ns`, and
+/// stop; then it is shut down. To be called until it returns `true`, which a device that does nothing of this holds up for a while only.
+pub fn let_go(device: &str, until_ns: u64) -> bool {
+    let mut consoles = CONSOLES.lock();
+    let Consoles { running, others, .. } = &mut *consoles;
+    let (written, now) = (logger::ring().map_or(0, |ring| ring.written()), clock::now_ns());
+    let running = running.iter_mut().filter(|running| running.name.device() == device);
+    // Each of them is asked each time.
+    let are_idle = running.fold(true, |idle, running| running.let_go(written, now >= until_ns) & idle);
+    let others = others.iter_mut().filter(|(name, _)| name.device() == device);
+    let are_shut_down = others.fold(are_idle, |idle, (_, disk)| disk.shut_down() & idle);
+    are_shut_down || now >= until_ns.saturating_add(SHUT_DOWN_NS)
 }
 
 /// Lends each disk that has a console to `use_it`, with the first console's name and place: for programs that write to
@@ -276,7 +295,7 @@ impl Consoles {
         let same = self.media.iter().find(|(_, other)| medium.is_some_and(|medium| medium.is_same_medium(other)));
         if let Some((other, _)) = same {
             info!("{name}: left alone, as it is the same medium as {other}");
-            self.others.push(disk);
+            self.others.push((name, disk));
             return;
         }
         self.media.extend(medium.map(|medium| (name, medium)));
@@ -300,7 +319,7 @@ impl Consoles {
             running.iter_mut().for_each(|running| running.pump(ring));
         });
         if places.is_empty() {
-            self.others.push(disk);
+            self.others.push((name, disk));
             return;
         }
         let mut consoles = Vec::new();
@@ -328,7 +347,17 @@ impl Consoles {
         }
         let reporter = Reporter::new();
         let places = taken;
-        self.running.push(Running { name, disk, reporter, consoles, places, station, was_ready: false, stopped: 0 });
+        self.running.push(Running {
+            name,
+            disk,
+            reporter,
+            consoles,
+            places,
+            station,
+            was_ready: false,
+            stopped: 0,
+            leaving_at: None,
+        });
     }
 }
 
@@ -376,6 +405,18 @@ impl Running {
             }
         }
         self.station.note_pumped(self.consoles.iter().map(|console| console.in_flight()).sum());
+    }
+
+    /// One step towards letting go of the disk, when everything before record `written` is durable; `true` if it is done.
+    fn let_go(&mut self, written: u64, is_late: bool) -> bool {
+        let goal = *self.leaving_at.get_or_insert(written);
+        self.consoles.iter_mut().for_each(|console| console.finish(goal));
+        let is_written = self.consoles.iter().all(|console| !console.is_active() || console.durable() >= goal);
+        if is_written || is_late {
+            self.disk.leave();
+        }
+        let is_stopped = self.consoles.iter().all(|console| !console.is_active() && console.in_flight() == 0);
+        is_stopped && self.disk.shut_down()
     }
 
     /// The disk is ready, perhaps again after it had been dead: then its consoles get their buffers back, and go on.

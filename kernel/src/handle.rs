@@ -114,6 +114,7 @@ impl Kernel {
         if let Some(plan) = &self.plan {
             plan.poll();
         }
+        devices::slots::poll(&self.config);
         consoles::pump();
         serial_log::pump_share();
     }

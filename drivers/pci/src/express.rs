@@ -42,7 +42,58 @@ pub struct Link {
     pub present: Option<bool>,
 }
 
-impl<C: ConfigSpace + ?Sized> Function<'_, C> {
+/// A port's slot whose card can be taken out while the machine runs, after a press on its button (PCIe 5.0, 6.7).
+///
+/// The press is a request: whoever drives the card lets go of it and then [switches the slot off](Self::power_off).
+#[derive(Clone, Copy, Debug)]
+pub struct Slot<'c, C: ?Sized> {
+    port: Function<'c, C>,
+    /// Of slot control and status.
+    offset: u16,
+}
+
+impl<C: ConfigSpace + ?Sized> Slot<'_, C> {
+    /// Whether the button was pressed since this was last asked.
+    pub fn take_press(&self) -> bool {
+        let word = self.port.read32(self.offset);
+        let is_pressed = word != u32::MAX && (word >> 16) as u16 & express::BUTTON_PRESSED != 0;
+        if is_pressed {
+            // Of the status bits, the zeroes leave the others alone.
+            self.port.write32(self.offset, u32::from(express::BUTTON_PRESSED) << 16 | word & 0xFFFF);
+        }
+        is_pressed
+    }
+
+    /// Shows that the request is being dealt with.
+    pub fn blink(&self) {
+        self.control(express::POWER_INDICATOR, express::POWER_INDICATOR_BLINK);
+    }
+
+    /// Takes the power away. The card's driver must have let go of it.
+    pub fn power_off(&self) {
+        self.control(express::POWER_INDICATOR | express::POWER_OFF, express::POWER_INDICATOR_OFF | express::POWER_OFF);
+    }
+
+    fn control(&self, bits: u16, value: u16) {
+        let control = self.port.read32(self.offset) as u16;
+        self.port.write32(self.offset, u32::from(control & !bits | value));
+    }
+}
+
+impl<'c, C: ConfigSpace + ?Sized> Function<'c, C> {
+    /// The slot behind a port, if it has one with a button and a power switch.
+    pub fn slot(&self) -> Option<Slot<'c, C>> {
+        let start = self.capability(capability_id::EXPRESS)?.offset;
+        if start + express::SLOT_STATUS + 4 > CONFIG_SIZE || !self.port_kind()?.has_one_device() {
+            return None;
+        }
+        let register = (self.read32(start + express::CAPABILITIES) >> 16) as u16;
+        let has_all =
+            self.read32(start + express::SLOT_CAPABILITIES) & express::BUTTON_AND_POWER == express::BUTTON_AND_POWER;
+        let is_slot = register & express::SLOT_IMPLEMENTED != 0 && has_all;
+        is_slot.then_some(Slot { port: *self, offset: start + express::SLOT_STATUS })
+    }
+
     /// What the function is to PCI Express; `None` for conventional PCI.
     pub fn port_kind(&self) -> Option<PortKind> {
         let capability = self.capability(capability_id::EXPRESS)?;

@@ -1,6 +1,7 @@
 //! One function: who it is, its registers, what it may do.
 
 use core::fmt;
+use core::ops::RangeInclusive;
 
 use crate::spec::{CONFIG_SIZE, Command, capability_id, header, power};
 use crate::{Address, Capabilities, Capability, ConfigSpace, ExtendedCapabilities};
@@ -144,6 +145,12 @@ impl<'c, C: ConfigSpace + ?Sized> Function<'c, C> {
     /// The bus behind a bridge; `None` for other functions.
     pub fn secondary_bus(&self) -> Option<u8> {
         (self.header() == Header::Bridge).then(|| (self.read32(header::BUS_NUMBERS) >> 8) as u8)
+    }
+
+    /// All buses behind a bridge, and behind bridges there; `None` for other functions.
+    pub fn buses_behind(&self) -> Option<RangeInclusive<u8>> {
+        let numbers = self.read32(header::BUS_NUMBERS);
+        (self.header() == Header::Bridge).then_some((numbers >> 8) as u8..=(numbers >> 16) as u8)
     }
 
     /// Reads 32 bits; the offset is rounded down to a multiple of 4.

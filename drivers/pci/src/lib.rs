@@ -36,7 +36,7 @@ mod tests;
 pub use address::Address;
 pub use bar::{Bar, BarError, BarKind};
 pub use capability::{Capabilities, Capability, ExtendedCapabilities};
-pub use express::{Link, PortKind};
+pub use express::{Link, PortKind, Slot};
 pub use function::{Class, Function, Header, Identity};
 pub use scan::{Scan, scan, scan_from};
 pub use spec::Command;

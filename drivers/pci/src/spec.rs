@@ -98,6 +98,8 @@ pub mod express {
     pub const LINK_CAPABILITIES: u16 = 0x0C;
     /// Link control (low half), link status (high half).
     pub const LINK_STATUS: u16 = 0x10;
+    /// Slot capabilities.
+    pub const SLOT_CAPABILITIES: u16 = 0x14;
     /// Slot control (low half), slot status (high half).
     pub const SLOT_STATUS: u16 = 0x18;
 
@@ -107,6 +109,18 @@ pub mod express {
     pub const LINK_ACTIVE_REPORTED: u32 = 1 << 20;
     /// In link status: the data link layer is active.
     pub const LINK_ACTIVE: u16 = 1 << 13;
+    /// In slot capabilities: there is an attention button, and power can be switched.
+    pub const BUTTON_AND_POWER: u32 = 0b11;
+    /// In slot status: the attention button was pressed. Write one to clear.
+    pub const BUTTON_PRESSED: u16 = 1 << 0;
+    /// In slot control: what the power indicator shows.
+    pub const POWER_INDICATOR: u16 = 0b11 << 8;
+    /// The power indicator blinks: do not touch.
+    pub const POWER_INDICATOR_BLINK: u16 = 0b10 << 8;
+    /// The power indicator is off: the card can be taken out.
+    pub const POWER_INDICATOR_OFF: u16 = 0b11 << 8;
+    /// In slot control: the slot has no power.
+    pub const POWER_OFF: u16 = 1 << 10;
     /// In slot status: a card is present.
     pub const PRESENCE: u16 = 1 << 6;
 }

@@ -365,3 +365,27 @@ fn random_contents_never_panic_nor_run_away() {
         function.power_on(|_| ());
     }
 }
+
+#[test]
+fn a_slot_is_asked_and_switched_off() {
+    let with_slot = |capabilities: u32, status: u32| {
+        let mut port = FakeFunction::bridge(5).with_capabilities(0x40).with(0x18, 0x0007_0500);
+        port = port.with(0x40, 0x0142_0010).with(0x54, capabilities).with(0x58, status);
+        port.writable[0x16] = 0x0000_FFFF;
+        only(port)
+    };
+    assert!(found(&with_slot(0b01, 0)).slot().is_none(), "no power switch");
+    let gone = with_slot(0b11, !0);
+    assert!(!found(&gone).slot().expect("it has one").take_press(), "all ones are no press");
+    let config = with_slot(0b11, 0x0049_01C0);
+    let function = found(&config);
+    assert_eq!(function.buses_behind(), Some(5..=7));
+    let slot = function.slot().expect("it has one");
+    assert!(slot.take_press());
+    // Only the button's bit is cleared, and control is as it was.
+    assert_eq!(config.writes.borrow().last().map(|write| (write.1, write.2)), Some((0x58, 0x0001_01C0)));
+    slot.blink();
+    assert_eq!(config.writes.borrow().last().map(|write| (write.1, write.2)), Some((0x58, 0x0000_02C0)));
+    slot.power_off();
+    assert_eq!(config.writes.borrow().last().map(|write| (write.1, write.2)), Some((0x58, 0x0000_07C0)));
+}

@@ -4,7 +4,7 @@ use super::event::Event;
 use super::platform::{Machine, MappedRegisters, PortRegisters};
 use super::rehearsal::Rehearsal;
 use crate::checkpoint;
-use block::{BlockDevice, Completion, Geometry, Refused, Request, State, Tag};
+use block::{BlockDevice, Completion, ErrorKind, Geometry, Refused, Request, State, Tag};
 use blockconsole::format::HEADER_LEN;
 use blockconsole::place::Place;
 use core::fmt::{self, Write};
@@ -20,6 +20,8 @@ pub type VirtioTransport = AnyTransport<MappedRegisters, PortRegisters>;
 pub struct Disk {
     way: Way,
     commands: Commands,
+    /// It is about to be taken out: nothing goes in any more.
+    is_leaving: bool,
 }
 
 #[allow(clippy::large_enum_variant, reason = "there are few of them, and they do not move about")]
@@ -96,7 +98,7 @@ impl Disk {
     }
 
     fn new(way: Way) -> Self {
-        Self { way, commands: Commands::default() }
+        Self { way, commands: Commands::default(), is_leaving: false }
     }
 
     /// A crash port takes over what its disk's driver has negotiated, each time that this has become ready.
@@ -150,6 +152,11 @@ impl Disk {
         }
     }
 
+    /// Takes no requests any more, as a disk that is gone; what is in flight is still answered.
+    pub fn leave(&mut self) {
+        self.is_leaving = true;
+    }
+
     /// Shuts the disk's controller down, if it is of a kind that wants to be: to be called until it returns `true`. Whatever is in
     /// flight is lost sight of, and the disk is of no use from then on.
     pub fn shut_down(&mut self) -> bool {
@@ -175,10 +182,16 @@ impl BlockDevice for Disk {
     }
 
     fn state(&self) -> State {
+        if self.is_leaving {
+            return State::Dead(ErrorKind::Gone.into());
+        }
         each!(&self.way, disk => disk.state())
     }
 
     fn submit(&mut self, tag: Tag, request: Request<DmaBuffer>) -> Result<(), Refused<DmaBuffer>> {
+        if self.is_leaving {
+            return Err(Refused { error: ErrorKind::Gone.into(), request });
+        }
         let (count, step) = match &request {
             Request::Read { .. } => (&mut self.commands.reads, CHECKPOINTS[0]),
             Request::Write { .. } => (&mut self.commands.writes, CHECKPOINTS[1]),

@@ -4,6 +4,7 @@ use super::disk::{Disk, Name, VirtioTransport};
 use super::event::Event;
 use super::pci::Config;
 use super::platform::{Machine, PortRegisters};
+use super::slots;
 use crate::consoles;
 use crate::crash::early::{self, Early};
 use crate::crash::stations::{self, Station};
@@ -138,6 +139,7 @@ fn namespaces(number: usize, controller: &mut nvme::Controller<Machine>) -> Vec<
 pub fn start_pci(config: &Config, numbers: &mut Numbers) -> Vec<Starting> {
     let mut started = Vec::new();
     for function in config.functions() {
+        slots::watch(&function);
         let identity = function.identity();
         if identity.class.code() == pci::spec::class::NVME {
             started.extend(start_nvme(&function, numbers));
@@ -171,6 +173,7 @@ fn start_nvme<C: ConfigSpace + ?Sized>(function: &Function<'_, C>, numbers: &mut
         Ok(controller) => {
             let number = next(&mut numbers.nvme);
             let early = early::watch_nvme(number, controller.crash_controller());
+            slots::note_disk(function.address(), Name::nvme(number, 1));
             Some(Starting::Nvme { number, controller, early })
         }
         Err(error) => {
@@ -221,7 +224,11 @@ fn start_virtio<C: ConfigSpace + ?Sized>(function: &Function<'_, C>, numbers: &m
         survey::warning(format_args!("virtio disk at {} is left alone: not enough memory", function.address()));
         return None;
     };
-    watch_virtio(disk, port, numbers)
+    let starting = watch_virtio(disk, port, numbers)?;
+    if let Starting::Virtio { number, .. } = &starting {
+        slots::note_disk(function.address(), Name::virtio(*number));
+    }
+    Some(starting)
 }
 
 fn watch_virtio(

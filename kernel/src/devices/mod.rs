@@ -6,3 +6,4 @@ pub mod find;
 pub mod pci;
 pub mod platform;
 mod rehearsal;
+pub mod slots;
