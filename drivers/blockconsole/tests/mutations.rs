@@ -27,7 +27,7 @@ const fn mutation(
     Mutation { name, file, from, to, test }
 }
 
-const MUTATIONS: [Mutation; 37] = [
+const MUTATIONS: [Mutation; 38] = [
     mutation(
         "no-flush-before-entry",
         "console/next_tile.rs",
@@ -179,6 +179,13 @@ const MUTATIONS: [Mutation; 37] = [
         "remount",
     ),
     mutation(
+        "erase-the-tile-before",
+        "console/next_tile.rs",
+        "let tile = self.tiles.next.tile;\n        self.zero",
+        "let tile = (u64::from(self.tiles.next.tile) + 2 * self.tile_count() - 2) % self.tile_count();\n        let tile = tile as u32;\n        self.zero",
+        "power_cuts",
+    ),
+    mutation(
         "zeroes-count-as-success",
         "console/next_tile.rs",
         "        let stage = match (result, by) {",
@@ -307,6 +314,8 @@ enum Outcome {
     Green,
     Red,
     DoesNotCompile,
+    /// It never ended: nothing was noticed, though nothing went on.
+    TimedOut,
 }
 
 /// A workspace of the crate and what it needs, in a directory of its own.
@@ -349,8 +358,13 @@ impl Copy {
             println!("{}", String::from_utf8_lossy(&built.stderr));
             return Outcome::DoesNotCompile;
         }
-        // What never ends is red as well.
-        if run(&[]).status.success() { Outcome::Green } else { Outcome::Red }
+        let status = run(&[]).status;
+        match status.code() {
+            Some(0) => Outcome::Green,
+            // As `timeout` says it.
+            Some(124) => Outcome::TimedOut,
+            _ => Outcome::Red,
+        }
     }
 }
 

@@ -57,10 +57,9 @@ impl Port {
         }
     }
 
-    /// Completes all requests without their buffers: the device may still use them.
+    /// Completes all requests without their buffers: the device may still use them, and its writes are in flight until a reset.
     fn die(&mut self, inner: &mut Inner, kind: ErrorKind) {
         for queued in self.queue.drain(..) {
-            inner.finish_write(queued.id);
             inner.counts.failures += 1;
             self.done.push_back(Completion { tag: queued.tag, result: Err(kind.into()), buffer: None });
         }

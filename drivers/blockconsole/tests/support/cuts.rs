@@ -10,7 +10,8 @@
 //! The durable image is kept as one array of [`Cell`]s, each of which knows in which *entry* (the n-th entering of a tile) it was
 //! written. A cut's image is that array and an overlay of the blocks that its subset changes; only those are looked
 //! at. One cut in [`FULL_EVERY`] is checked in full besides: the image is made, mounted by the crate, and read line by line by a
-//! reader of its own; and some of them are booted from and logged to.
+//! reader of its own; and some of them are booted from and logged to. Images are told apart by a hash of all their blocks: a cut that leaves an
+//! image that was checked before, with the same promises, is counted but not checked again.
 
 use super::reader::header;
 use super::{Log, Rig};
@@ -18,7 +19,8 @@ use block_fake::history::{Event, History};
 use block_fake::{Disk, Medium, Random, Settings};
 use blockconsole::format::Header;
 use blockconsole::search::{Answer, Search, Step};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 
 /// One cut in so many is checked in full.
@@ -39,8 +41,6 @@ pub struct Ack {
 pub struct Story {
     pub name: String,
     pub settings: Settings,
-    /// The most tiles that may be kept, and are passed over when the oldest is erased.
-    pub kept: usize,
     /// Writes failed, so that lines may be there twice.
     pub may_repeat: bool,
     pub history: History,
@@ -55,6 +55,8 @@ struct Cell {
     data: Arc<[u8]>,
     /// How many of its first bytes were promised.
     acked: usize,
+    /// Of what it holds.
+    hash: u64,
 }
 
 struct Write {
@@ -88,6 +90,16 @@ pub struct Checker<'s> {
     /// The promises that hold: those of tiles that were not erased since.
     promised: Vec<&'s Ack>,
     at: usize,
+    /// Tiles that were erased, counted.
+    erasures: u64,
+    /// The last one was not entered yet.
+    is_erasing: bool,
+    /// A hash of the durable image.
+    image: u64,
+    /// Hashes of all images that a cut may leave.
+    images: HashSet<u64>,
+    /// The same, with what had been promised by then.
+    checked: HashSet<(u64, usize, usize, u64)>,
     pub cuts: u64,
     pub full_checks: u64,
     random: Random,
@@ -114,6 +126,11 @@ impl<'s> Checker<'s> {
             next_ack: 0,
             promised: Vec::new(),
             at: 0,
+            erasures: 0,
+            is_erasing: false,
+            image: 0,
+            images: HashSet::new(),
+            checked: HashSet::new(),
             cuts: 0,
             full_checks: 0,
             random: Random::new(seed),
@@ -153,6 +170,11 @@ impl<'s> Checker<'s> {
         }
     }
 
+    /// How many different images were checked.
+    pub fn distinct(&self) -> u64 {
+        self.images.len() as u64
+    }
+
     fn step(&mut self) -> bool {
         let Some(event) = self.story.history.events().get(self.at) else { return false };
         match event {
@@ -165,9 +187,12 @@ impl<'s> Checker<'s> {
         self.at += 1;
         let story = self.story;
         while let Some(ack) = story.acks.get(self.next_ack).filter(|ack| ack.at <= self.at) {
-            self.promise(ack);
-            self.promised.push(ack);
             self.next_ack += 1;
+            // A console of one tile erases it as soon as it is full, and is told only then that all of it was durable.
+            if !(self.tiles == 1 && self.is_erasing) {
+                self.promise(ack);
+                self.promised.push(ack);
+            }
         }
         true
     }
@@ -182,17 +207,16 @@ impl<'s> Checker<'s> {
                 let is_carried =
                     blocks.len() == 1 && blocks[0][59..] == self.latest(first)[59..] && blocks[0][59..] != [b' '; 452];
                 self.entries.push(Entry { tile, round, is_carried });
+                self.is_erasing = false;
             }
         }
-        let is_erasure = !is_first && blocks.iter().all(|block| block.iter().all(|byte| *byte == 0));
+        let is_zero = !is_first && blocks.iter().all(|block| block.iter().all(|byte| *byte == 0));
+        // Zeroes in the newest tile are what covers the rest after a crash, or a tile that is entered once more: no
+        // promised byte may change by that. A console of one tile erases from its second block on.
+        let is_erasure = is_zero
+            && if self.tiles == 1 { first == 1 } else { self.entries.last().is_none_or(|newest| newest.tile != tile) };
         if is_erasure {
-            // The oldest tile is the only one that may be erased.
-            let newer = self.entries.iter().rev().take((self.tiles as usize).saturating_sub(2 + self.story.kept));
-            assert!(
-                self.tiles < 3 || newer.clone().all(|entry| entry.tile != tile),
-                "tile {tile} is erased: {:?}",
-                self.entries
-            );
+            self.assert_oldest(tile);
         }
         let entry = self.entries.iter().rposition(|entry| entry.tile == tile).map_or(0, |i| i as u32 + 1);
         let cells = blocks.iter().map(|block| Cell::new(block.clone(), entry)).collect();
@@ -200,6 +224,22 @@ impl<'s> Checker<'s> {
         if is_erasure {
             self.retire(tile);
         }
+    }
+
+    /// The oldest tile is the only one that may be erased: what was carried is not old. Where writes fail, tiles may have
+    /// been passed over, the one before it included.
+    fn assert_oldest(&self, tile: u64) {
+        let entered = |tile: u64| self.entries.iter().rposition(|entry| entry.tile == tile);
+        let before = (tile + self.tiles - 1) % self.tiles;
+        let was_passed_over = |other: u64| {
+            let round = entered(other).map(|i| self.entries[i].round);
+            let later = self.entries.iter().skip(entered(other).map_or(0, |i| i + 1));
+            other == before || later.clone().any(|entry| entry.tile > other && Some(entry.round) != round)
+        };
+        let may_pass_over = self.story.may_repeat;
+        let others = (0..self.tiles).filter(|other| *other != tile && !(may_pass_over && was_passed_over(*other)));
+        let is_oldest = others.map(|other| (entered(other), other)).all(|other| (entered(tile), tile) < other);
+        assert!(is_oldest, "{}: tile {tile} is erased, and is not the oldest: {:?}", self.story.name, self.entries);
     }
 
     /// What a block holds if all that was submitted is there.
@@ -211,6 +251,8 @@ impl<'s> Checker<'s> {
 
     /// What was promised of this tile's old text is due no longer.
     fn retire(&mut self, tile: u64) {
+        self.erasures += 1;
+        self.is_erasing = true;
         let first = (tile * self.blocks_per_tile) as usize;
         for cell in &mut self.durable[first..first + self.blocks_per_tile as usize] {
             cell.acked = 0;
@@ -244,6 +286,7 @@ impl<'s> Checker<'s> {
                 );
                 self.count(block, &old, false);
                 self.count(block, &cell, true);
+                self.image ^= old.hash_at(block) ^ cell.hash_at(block);
                 self.durable[block as usize] = Cell { acked: old.acked, ..cell };
             }
         }
@@ -339,11 +382,18 @@ impl<'s> Checker<'s> {
         overlay.reverse();
         overlay.sort_by_key(|(block, _)| *block);
         overlay.dedup_by_key(|(block, _)| *block);
+        let image = overlay.iter().fold(self.image, |image, (block, cell)| {
+            image ^ self.durable[*block as usize].hash_at(*block) ^ cell.hash_at(*block)
+        });
+        self.images.insert(image);
+        if !self.checked.insert((image, self.next_ack, self.entries.len(), self.erasures)) {
+            return;
+        }
         let problem = self.problem(&overlay);
         if let Some(problem) = problem {
             panic!("{}: cut after {} events of {}: {problem}", self.story.name, self.at, self.story.history.len());
         }
-        if self.cuts % FULL_EVERY == 1 {
+        if self.checked.len() as u64 % FULL_EVERY == 1 {
             self.full_checks += 1;
             let boots = self.full_checks % 4 == 1;
             self.check_in_full(choose, boots);
@@ -398,8 +448,8 @@ impl<'s> Checker<'s> {
             }
         }
         // Tile 0 of a fresh disk was never entered: nothing but its header counts there.
-        // And what a carried tile holds is older than its header.
-        let stale: u32 = counts.iter().filter(|(of, _)| **of != newest as u32 + 1).map(|(_, count)| count).sum();
+        // And what a carried tile holds is older than its header. In a console of one tile, newer text may come before its header.
+        let stale: u32 = counts.iter().filter(|(of, _)| **of < newest as u32 + 1).map(|(_, count)| count).sum();
         (stale > 0 && !entry.is_carried).then(|| format!("{stale} stale blocks are in {entry:?}: {counts:?}"))
     }
 
@@ -452,7 +502,16 @@ impl Ack {
 impl Cell {
     fn new(data: Arc<[u8]>, entry: u32) -> Self {
         let is_zero = data.iter().all(|byte| *byte == 0);
-        Self { entry, is_zero, data, acked: 0 }
+        let mut hasher = DefaultHasher::new();
+        if !is_zero {
+            data.hash(&mut hasher);
+        }
+        Self { entry, is_zero, data, acked: 0, hash: hasher.finish() }
+    }
+
+    /// Of what it holds, there.
+    fn hash_at(&self, block: u64) -> u64 {
+        Random::new(self.hash ^ block.wrapping_mul(0x9e37_79b9_7f4a_7c15)).bits()
     }
 
     /// Whether the bytes that were promised of the old contents are the same in this. A header may change: whether it is right is
