@@ -343,7 +343,7 @@ impl Copy {
         let run = |more: &[&str]| {
             let target = if test == "lib" { vec!["--lib"] } else { vec!["--test", test] };
             Command::new("timeout")
-                .args(["600", env!("CARGO")])
+                .args(["300", env!("CARGO")])
                 .args(["test", "--offline", "-q", "-p", "blockconsole"])
                 .args(target)
                 .args(more)
