@@ -1,6 +1,6 @@
 //! Looks for damage: what is wrong with a console, where, and what is lost by it.
 
-use crate::lines::{DISORDER, Lines};
+use crate::lines::{DISORDER, Lines, Record};
 use crate::log::{Log, Position, TILE, tile_line_in};
 use crate::pieces::{Problems, read};
 use crate::target::Console;
@@ -80,7 +80,8 @@ pub fn verify(console: &Console) -> Result<Findings> {
     if console.lost_first_header {
         findings.damage(Some(0), "tile 0 has no header: the kernel does not recognise the console".to_owned());
     }
-    let mut tiles = Tiles { log: &log, findings: &mut findings, linux_numbers: 0, buffer: vec![0; TILE] };
+    let next = next_tile(&log);
+    let mut tiles = Tiles { log: &log, findings: &mut findings, next, linux_numbers: 0, buffer: vec![0; TILE] };
     for position in (0..log.len()).filter_map(|index| log.position(index)) {
         tiles.check(position);
     }
@@ -92,10 +93,18 @@ pub fn verify(console: &Console) -> Result<Findings> {
     Ok(findings)
 }
 
+/// The tile that the log comes to next, which is erased ahead of time, a part after the other.
+fn next_tile(log: &Log) -> Option<u32> {
+    let newest = u64::from(log.found.newest);
+    let behind = (1..log.tiles).filter_map(|distance| u32::try_from((newest + distance) % log.tiles).ok());
+    behind.into_iter().find(|tile| log.carried().iter().all(|(carried, _)| carried != tile))
+}
+
 /// The check of each tile for itself.
 struct Tiles<'a> {
     log: &'a Log,
     findings: &'a mut Findings,
+    next: Option<u32>,
     linux_numbers: u64,
     buffer: Vec<u8>,
 }
@@ -149,9 +158,13 @@ impl Tiles<'_> {
         let end = text.iter().rposition(|&byte| byte != 0).map_or(0, |last| last + 1);
         if let Some(hole) = memchr::memchr(0, &text[..end]) {
             let behind = text[hole..end].iter().position(|&byte| byte != 0).unwrap_or(0);
-            let at = start + (HEADER_LEN + hole) as u64;
-            let what = format!("tile {tile}: {behind} bytes were never written, but there is text behind them");
-            self.findings.damage(Some(at), what);
+            let at = Some(start + (HEADER_LEN + hole) as u64);
+            if self.next == Some(tile) && position.round != self.log.found.newest_round {
+                self.findings.note(at, format!("tile {tile} is about to be overwritten, and erased in part"));
+            } else {
+                let what = format!("tile {tile}: {behind} bytes were never written, but there is text behind them");
+                self.findings.damage(at, what);
+            }
         }
         let is_odd = |byte: &u8| matches!(byte, 1..=9 | 11..=31 | 127);
         if let Some(odd) = text.iter().position(is_odd) {
@@ -166,6 +179,10 @@ impl Tiles<'_> {
             self.findings.note(Some(start), what);
         }
     }
+}
+
+fn is_about_saved(record: &Record<'_>) -> bool {
+    record.target == b"kernel" && record.text.starts_with(b"recovered: ")
 }
 
 /// The check of what lines say, in their order.
@@ -195,6 +212,8 @@ fn check_lines(log: &Log, findings: &mut Findings) {
             Some(Mark::Lost(count)) => lost = u64::saturating_add(lost, count),
             Some(Mark::Unfinished(sequence)) => findings.note(None, format!("record {sequence} was never finished")),
             Some(Mark::Boot { .. } | Mark::Tile { .. }) => time = None,
+            // The kernel's lines around what it has saved of the boot before, whose times are that boot's.
+            None if line.record().is_some_and(|record| is_about_saved(&record)) => time = None,
             None => {}
         }
         let this = line.record().map(|record| record.time_us);

@@ -46,6 +46,39 @@ fn an_undamaged_disk_is_clean() {
 }
 
 #[test]
+fn a_tile_that_is_being_erased_is_no_damage_unless_it_is_another() {
+    let folder = Folder::new("erased");
+    // Tile 4 comes next. Its first block stays until the log gets there.
+    for (tile, damaged) in [(4, false), (5, true), (2, true)] {
+        let mut maker = sample(Writer::Ours);
+        maker.bytes[tile * TILE + 512..][..64 << 10].fill(0);
+        let findings = verify(&folder, &maker.bytes, i32::from(damaged));
+        assert_eq!(findings.len(), 1, "{findings:?}");
+        let (is_damage, byte, what) = &findings[0];
+        assert_eq!((*is_damage, *byte), (damaged, Some((tile * TILE + 512) as u64)), "{what}");
+    }
+}
+
+#[test]
+fn times_of_what_was_saved_from_the_boot_before_are_no_damage() {
+    let folder = Folder::new("saved");
+    let mut maker = Maker::new(Writer::Ours, 8, 512);
+    maker.boot();
+    maker.line("[    0.000000] WARN  kernel: recovered: what the boot of then could not write follows");
+    maker.line("[   70.000000] INFO  app: last words");
+    maker.line("[    0.000000] WARN  kernel: recovered: 1 lines, 0 were lost; this boot follows");
+    maker.line("[    0.100000] INFO  app: first words");
+    maker.pad();
+    assert_eq!(verify(&folder, &maker.bytes, 0), []);
+
+    // The same words of somebody else say nothing.
+    maker.line("[   70.000000] INFO  app: later");
+    maker.line("[    0.000000] WARN  app: recovered: 1 lines, 0 were lost; this boot follows");
+    maker.pad();
+    assert!(verify(&folder, &maker.bytes, 1)[0].2.contains("time goes back"));
+}
+
+#[test]
 fn linux_tile_numbers_are_no_damage() {
     let folder = Folder::new("linux");
     let mut maker = Maker::new(Writer::Linux, 8, 512);
