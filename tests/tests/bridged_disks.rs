@@ -17,10 +17,14 @@ fn takes_lines_and_a_crash(machine: Machine, buses: &[&str], kinds: [Kind; 2], d
     for (disk, bus) in disks_on.into_iter().enumerate() {
         scene.disk(disk).properties = vec![format!("bus={bus}")];
     }
-    let mut guest = scene.guest(&format!("app=lines:{LINES} serial=off crash=page-fault:300"));
-    guest.machine = machine;
-    guest.buses = buses.iter().flat_map(|bus| ["-device".into(), OsString::from(bus)]).collect();
-    let report = tests::run(guest, Outcome::Crashed { durable_everywhere: true });
+    let run = |command_line: &str, outcome| {
+        let mut guest = scene.guest(command_line);
+        guest.machine = machine;
+        guest.buses = buses.iter().flat_map(|bus| ["-device".into(), OsString::from(bus)]).collect();
+        tests::run(guest, outcome)
+    };
+    run(&format!("app=lines:{LINES} serial=off"), Outcome::Finished);
+    let report = run("serial=off crash=page-fault", Outcome::Crashed { durable_everywhere: true });
     for disk in 0..2 {
         let lines = scene.lines(disk);
         let numbered = lines.iter().filter(|line| line.contains(" of 2000 ")).count();

@@ -7,13 +7,17 @@ use tests::oracle::crash_record;
 
 const LINES: usize = 2000;
 
-/// Runs a guest that logs many lines and then crashes, and finds both.
-fn takes_lines_and_a_crash(kind: Kind, properties: &[&str], change: impl FnOnce(&mut Guest)) -> Vec<String> {
+/// Runs a guest that logs many lines and another one that crashes, and finds both.
+fn takes_lines_and_a_crash(kind: Kind, properties: &[&str], change: impl Fn(&mut Guest)) -> Vec<String> {
     let mut scene = Scene::with_consoles(&[kind]);
     scene.disk(0).properties = properties.iter().map(|property| (*property).to_owned()).collect();
-    let mut guest = scene.guest(&format!("app=lines:{LINES} serial=off crash=page-fault:300"));
-    change(&mut guest);
-    let report = tests::run(guest, Outcome::Crashed { durable_everywhere: true });
+    let run = |command_line: &str, outcome| {
+        let mut guest = scene.guest(command_line);
+        change(&mut guest);
+        tests::run(guest, outcome)
+    };
+    run(&format!("app=lines:{LINES} serial=off"), Outcome::Finished);
+    let report = run("serial=off crash=page-fault", Outcome::Crashed { durable_everywhere: true });
     let lines = scene.lines(0);
     let numbered = lines.iter().filter(|line| line.contains(" of 2000 ")).count();
     assert_eq!(numbered, LINES, "{properties:?}: {report}");
@@ -72,6 +76,49 @@ fn a_machine_without_a_bus_with_acpi_and_without() {
     }
 }
 
+/// What QEMU offers there unless it is told not to.
+#[test]
+fn a_machine_without_a_bus_with_the_legacy_interface() {
+    let change = |guest: &mut Guest| {
+        guest.arguments.extend(["-global", "virtio-mmio.force-legacy=true"].map(Into::into));
+    };
+    takes_lines_and_a_crash(Kind::VirtioMmio, &[], change);
+    assert!(!agreed_features(Kind::VirtioMmio, &[], change).contains("VERSION_1"));
+    assert!(agreed_features(Kind::VirtioMmio, &[], |_| {}).contains("VERSION_1"));
+}
+
+/// The features that were agreed on, by name.
+fn agreed_features(kind: Kind, properties: &[&str], change: impl Fn(&mut Guest)) -> String {
+    let mut scene = Scene::with_consoles(&[kind]);
+    scene.disk(0).properties = properties.iter().map(|property| (*property).to_owned()).collect();
+    let mut guest = scene.guest("app=diag serial=off");
+    change(&mut guest);
+    let report = tests::run(guest, Outcome::Finished);
+    let lines = scene.lines(0);
+    let features = lines.iter().find_map(|line| line.split_once("virtio: vda ")?.1.split_once(" features="));
+    features.unwrap_or_else(|| panic!("{lines:#?}: {report}")).1.to_owned()
+}
+
+/// ACCESS_PLATFORM, as confidential guests and those with an IOMMU have it; here with nothing in between.
+#[test]
+fn a_disk_that_sees_memory_as_the_platform_does() {
+    let properties = ["iommu_platform=on", "disable-legacy=on"];
+    takes_lines_and_a_crash(Kind::Virtio, &properties, |_| {});
+    assert!(agreed_features(Kind::Virtio, &properties, |_| {}).contains("ACCESS_PLATFORM"));
+}
+
+/// The same with an IOMMU that is there, and left as firmware leaves it.
+#[test]
+fn a_disk_behind_an_iommu_that_passes_through() {
+    for kind in [Kind::Virtio, Kind::Nvme] {
+        let properties: &[&str] =
+            if kind == Kind::Virtio { &["iommu_platform=on", "disable-legacy=on", "ats=on"] } else { &[] };
+        takes_lines_and_a_crash(kind, properties, |guest| {
+            guest.buses.extend(["-device", "intel-iommu,device-iotlb=on"].map(Into::into));
+        });
+    }
+}
+
 /// The indices of queues have 16 bits. A doorbell that went missing would be rung again, after a while.
 #[test]
 fn seventy_thousand_writes_wrap_the_indices_of_queues() {
@@ -106,11 +153,9 @@ fn windows_of_registers_that_make_no_sense_do_no_harm() {
         "virtio_mmio.device=64G@0xd0000000:5",
         "virtio_mmio.device=64G@0xd0000000:5",
     ];
-    let scene = Scene::with_consoles(&[Kind::Virtio]);
-    let report = scene.run_crash(&format!("app=lines:{LINES} serial=off crash=page-fault:300 {}", words.join(" ")));
-    let lines = scene.lines(0);
-    assert_eq!(lines.iter().filter(|line| line.contains(" of 2000 ")).count(), LINES, "{report}");
-    assert!(crash_record(&lines).unwrap().is_some(), "{report}");
+    let lines = takes_lines_and_a_crash(Kind::Virtio, &[], |guest| {
+        guest.command_line.extend(words.map(|word| format!(" {word}")));
+    });
     for address in ["0x8000000000000", "0x10000000000"] {
         let said = lines.iter().any(|line| line.contains(&format!("at {address}: cannot be mapped")));
         assert!(said, "{address}: {lines:#?}");
@@ -121,15 +166,11 @@ fn windows_of_registers_that_make_no_sense_do_no_harm() {
 /// A device that is named twice is one disk.
 #[test]
 fn a_device_that_is_named_twice_has_one_driver() {
-    let scene = Scene::with_consoles(&[Kind::VirtioMmio]);
-    let slots = (0..8).map(|slot| format!(" virtio_mmio.device=4K@{:#x}:5", 0xFEB0_0000_u32 + slot * 0x200));
-    let mut guest =
-        scene.guest(&format!("app=lines:{LINES} serial=off crash=page-fault:300{}", slots.collect::<String>()));
-    // Without ACPI, QEMU names the same slots once more.
-    guest.arguments.extend(["-machine".into(), "acpi=off".into()]);
-    let report = tests::run(guest, Outcome::Crashed { durable_everywhere: true });
-    let lines = scene.lines(0);
-    assert_eq!(lines.iter().filter(|line| line.contains(" of 2000 ")).count(), LINES, "{report}");
-    assert!(crash_record(&lines).unwrap().is_some(), "{report}");
+    let lines = takes_lines_and_a_crash(Kind::VirtioMmio, &[], |guest| {
+        let slots = (0..8).map(|slot| format!(" virtio_mmio.device=4K@{:#x}:5", 0xFEB0_0000_u32 + slot * 0x200));
+        guest.command_line.extend(slots);
+        // Without ACPI, QEMU names the same slots once more.
+        guest.arguments.extend(["-machine".into(), "acpi=off".into()]);
+    });
     assert!(lines.iter().all(|line| !line.contains("vdb")), "{lines:#?}");
 }
