@@ -6,7 +6,7 @@ use block::ErrorKind;
 use block_fake::{Disk, Effect, Fault, Kind};
 use blockconsole::Event;
 use blockconsole::console::{Outcome, Reason};
-use blockconsole::search::after;
+use blockconsole::search::{Answer, Search, Step, after};
 use support::{Log, Rig, disk};
 
 /// One boot that logs a line of its own; returns the tile and the round that it logged to.
@@ -165,4 +165,36 @@ fn an_erasure_that_hangs_is_made_by_writes_from_then_on() {
     rig.finish();
     assert!(rig.console.position().is_some_and(|(tile, round, _)| u64::from(round) * 6 + u64::from(tile) >= 4));
     assert!(disk.counts().resets <= 2, "{} resets", disk.counts().resets);
+}
+
+/// The largest console there is: its last tile is number 2^32 - 1, and tile 0 comes after it.
+#[test]
+fn the_last_of_two_to_the_32nd_tiles_wraps() {
+    const LAST: u32 = u32::MAX;
+    let disk = Disk::new(block_fake::Settings::new(512, 1 << 52));
+    let header_of = |tile: u32, round: u32| {
+        let mut first = support::header(support::UUID, round, tile);
+        first.resize(512, b' ');
+        disk.put(u64::from(tile) * 2048, &first);
+    };
+    // What the mount looks at: all tiles but the last are of round 7.
+    let mut search = Search::new(1 << 32, None);
+    while let Step::Read(tile) = search.step() {
+        let round = if tile == LAST { 6 } else { 7 };
+        header_of(tile, round);
+        search.answer(Answer::Header(blockconsole::format::Header { uuid: support::UUID, round, tile }));
+    }
+    header_of(LAST - 1, 7);
+    let mut rig = Rig::boot(&disk);
+    rig.log_and_settle(100, 200);
+    assert_eq!(rig.console.position().map(|(tile, round, _)| (tile, round)), Some((LAST, 7)));
+    rig.log_and_settle(5000, 200);
+    rig.finish();
+    assert_eq!(rig.console.position().map(|(tile, round, _)| (tile, round)), Some((0, 8)));
+    let medium = disk.medium();
+    let texts = [LAST, 0].map(|tile| support::reader::text(&medium.read(u64::from(tile) << 20, 1 << 20), 512));
+    assert!(texts[0].contains("tile 4294967295 round 7 boot 1\n") && texts[1].contains("tile 0 round 8 boot 1\n"));
+    let all = texts.concat();
+    assert!((0..5100).all(|number| all.contains(&support::rig::line(number, 200))));
+    assert!(disk.violations().is_empty(), "{:?}", disk.violations());
 }
