@@ -188,8 +188,9 @@ impl<'s> Checker<'s> {
         let story = self.story;
         while let Some(ack) = story.acks.get(self.next_ack).filter(|ack| ack.at <= self.at) {
             self.next_ack += 1;
-            // A console of one tile erases it as soon as it is full, and is told only then that all of it was durable.
-            if !(self.tiles == 1 && self.is_erasing) {
+            // A console of one tile erases it as soon as it is full, and is told only then that all of it was durable; and of a
+            // line that crosses from it to itself, the beginning is erased.
+            if self.tiles > 1 || !(self.is_erasing || ack.touches_border()) {
                 self.promise(ack);
                 self.promised.push(ack);
             }
@@ -494,8 +495,13 @@ fn assert_in_order(story: &Story, log: &Log, promised: &[&Ack]) {
 impl Ack {
     /// Whether the line goes when this tile is erased: it ends there, or may have begun there.
     fn touches(&self, tile: u64, tiles: u64) -> bool {
-        let (of, end) = self.end;
-        of == tile || (end <= 59 + self.message.len() + 40 && (tile + 1) % tiles == of)
+        let (of, _) = self.end;
+        of == tile || (self.touches_border() && (tile + 1) % tiles == of)
+    }
+
+    /// Whether it may have begun in the tile before.
+    fn touches_border(&self) -> bool {
+        self.end.1 <= 59 + self.message.len() + 40
     }
 }
 
