@@ -76,6 +76,8 @@ struct Running {
     places: Vec<Place>,
     station: &'static Station,
     was_ready: bool,
+    /// The console that is pumped first: each in turn, because a short queue may have room for one only.
+    first: usize,
     /// Consoles that stopped because the disk was dead, a bit each: they go on if it comes back.
     stopped: u64,
     /// The disk is to be taken out, once everything before this record is durable.
@@ -355,6 +357,7 @@ impl Consoles {
             places,
             station,
             was_ready: false,
+            first: 0,
             stopped: 0,
             leaving_at: None,
         });
@@ -385,7 +388,10 @@ impl Running {
         let now = clock::now_ns();
         self.station.note_poll(now, answers);
         self.reporter.say(self.name.device(), &mut self.disk, now);
-        for (index, console) in self.consoles.iter_mut().enumerate() {
+        let (first, count) = (self.first, self.consoles.len());
+        self.first = if first + 1 < count { first + 1 } else { 0 };
+        for index in (first..count).chain(0..first) {
+            let Some(console) = self.consoles.get_mut(index) else { continue };
             let tile = console.position().map(|(tile, round, _)| (tile, round));
             console.pump(&mut self.disk, ring, now);
             match console.position().map(|(tile, round, _)| (tile, round)) {
