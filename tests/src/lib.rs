@@ -9,6 +9,7 @@ pub mod gpt;
 pub mod oracle;
 pub mod parser;
 pub mod pvh;
+pub mod qr;
 pub mod recipe;
 mod scene;
 
