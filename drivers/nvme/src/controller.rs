@@ -233,6 +233,8 @@ impl<P: Platform> Parts<P> {
             hopeless: false,
             abort: None,
             log: LogRequest::None,
+            may_revive: false,
+            revival_ns: None,
         })
     }
 }

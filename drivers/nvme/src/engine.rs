@@ -66,6 +66,10 @@ pub(crate) struct Engine<P: Platform> {
     pub(crate) hopeless: bool,
     pub(crate) abort: Option<Abort>,
     pub(crate) log: LogRequest,
+    /// Whether it will be tried once more when it is given up: it has completed a command since the last time.
+    pub(crate) may_revive: bool,
+    /// When it is tried once more, if it was given up.
+    pub(crate) revival_ns: Option<u64>,
 }
 
 /// Which of the two engines this is.
@@ -122,7 +126,8 @@ impl<P: Platform> Engine<P> {
     /// Looks at what has changed, and acts on it. Never waits.
     pub(crate) fn service(&mut self) {
         match self.phase {
-            Phase::Dormant | Phase::Dead(_) => {}
+            Phase::Dormant => {}
+            Phase::Dead(_) => self.revive(),
             Phase::Ready => self.drive_ready(),
             _ => self.drive_phase(),
         }
@@ -265,6 +270,7 @@ impl<P: Platform> Engine<P> {
         let status = Status::from_completion(entry.status);
         if status.is_success() {
             self.fruitless_resets = 0;
+            self.may_revive = true;
             self.io.finish(index, Ok(()));
         } else {
             self.failed(index, status, now);
@@ -348,13 +354,14 @@ impl<P: Platform> Engine<P> {
         Ok(())
     }
 
-    /// Ends for good, or until somebody asks for a reset. The device may still use what it has.
+    /// Ends for good, or until somebody asks for a reset, or for a while. The device may still use what it has.
     pub(crate) fn die(&mut self, cause: Cause) {
         let failure = Failure { during: self.phase.name(), cause };
         self.events.push(Event::Dead(failure));
         self.forget_admin();
         self.io.abandon(failure.error());
         self.phase = Phase::Dead(failure);
+        self.plan_revival(cause);
     }
 
     /// Nobody waits for the admin command in flight any more.

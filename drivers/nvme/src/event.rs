@@ -120,6 +120,8 @@ pub enum ResetReason {
     NotReady,
     /// Too many completions made no sense.
     Protocol,
+    /// It had been given up a while ago.
+    Again,
 }
 
 impl ResetReason {
@@ -132,6 +134,7 @@ impl ResetReason {
             Self::FatalStatus => "fatal failure reported",
             Self::NotReady => "not ready any more",
             Self::Protocol => "completions made no sense",
+            Self::Again => "trying once more after a while",
         }
     }
 }

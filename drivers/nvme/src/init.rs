@@ -103,6 +103,7 @@ impl<P: Platform> Engine<P> {
         self.events.push(Event::ResetBegun(reason));
         self.forget_admin();
         self.strays = 0;
+        self.revival_ns = None;
         self.attempts_left = ATTEMPTS;
         self.reset_began = self.platform.now_ns();
         self.attempt();

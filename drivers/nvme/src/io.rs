@@ -13,6 +13,7 @@
 //! use, so that a second completion of the same command is told from the completion of the slot's next one.
 
 use alloc::boxed::Box;
+use alloc::vec::Vec;
 
 use block::{Completion, Error, ErrorKind, Request, Tag};
 use platform::dma::PAGE_SIZE;
@@ -41,8 +42,19 @@ pub(crate) struct Io {
     flying: Slots,
     waiting: Slots,
     done: Slots,
+    /// Buffers of requests that were given up without them.
+    orphans: Vec<Orphan>,
+    /// The controller has stopped since, so that they are ours again.
+    are_orphans_free: bool,
     /// When the device last completed a command.
     last_progress: u64,
+}
+
+/// A buffer that a request was given up without.
+struct Orphan {
+    owner: usize,
+    tag: Tag,
+    buffer: DmaBuffer,
 }
 
 /// A place for a request.
@@ -80,6 +92,8 @@ impl Io {
             flying: Slots::NONE,
             waiting: Slots::NONE,
             done: Slots::NONE,
+            orphans: Vec::with_capacity(depth.into()),
+            are_orphans_free: false,
             last_progress: 0,
         })
     }
@@ -263,6 +277,7 @@ impl Io {
 
     /// Gives every request up, after the controller was stopped: buffers go back.
     pub(crate) fn give_up(&mut self) {
+        self.are_orphans_free = true;
         for index in self.flying.union(self.waiting) {
             let overdue = self.slots.get(index).is_some_and(|slot| slot.overdue);
             let kind = if overdue { ErrorKind::TimedOut } else { ErrorKind::Aborted };
@@ -270,16 +285,28 @@ impl Io {
         }
     }
 
-    /// Gives every request up although the device may still be at it: it keeps the buffers of those that are flying.
+    /// Gives every request up although the device may still be at it: it keeps the buffers of those that are flying, until
+    /// [`reclaim`](Self::reclaim).
     pub(crate) fn abandon(&mut self, error: Error) {
         for index in self.flying {
-            if let Some(slot) = self.slots.get_mut(index) {
-                slot.request = None;
+            let Some(slot) = self.slots.get_mut(index) else { continue };
+            let buffer = slot.request.take().and_then(Request::into_buffer);
+            // Beyond the room that was set aside, which takes an owner that never asked for any, they are lost.
+            if let Some(buffer) = buffer.filter(|_| self.orphans.len() < self.orphans.capacity()) {
+                self.orphans.push(Orphan { owner: slot.owner, tag: slot.tag, buffer });
+                self.are_orphans_free = false;
             }
         }
         for index in self.flying.union(self.waiting) {
             self.finish(index, Err(error));
         }
+    }
+
+    /// A buffer that a request of an owner's was given up without, and the request's tag, once the controller has been stopped.
+    pub(crate) fn reclaim(&mut self, owner: usize) -> Option<(Tag, DmaBuffer)> {
+        let index = self.orphans.iter().position(|orphan| orphan.owner == owner).filter(|_| self.are_orphans_free)?;
+        let Orphan { tag, buffer, .. } = self.orphans.swap_remove(index);
+        Some((tag, buffer))
     }
 
     /// Takes a completion of an owner's, if there is one.

@@ -148,6 +148,12 @@ impl<P: Platform> Namespace<P> {
     pub fn shut_down(&mut self) -> bool {
         self.port.side.with(Engine::shut_down).unwrap_or(false)
     }
+
+    /// A buffer that a request was given up without because the controller was dead, and the request's tag: once the
+    /// controller has been stopped after all.
+    pub fn reclaim(&mut self) -> Option<(Tag, DmaBuffer)> {
+        self.port.side.with(|engine| engine.io.reclaim(self.port.index)).flatten()
+    }
 }
 
 impl<P: Platform> BlockDevice for Namespace<P> {

@@ -7,7 +7,7 @@
 //!                                                └─ not answered ─────────────────────────────────────────┤
 //!   fatal status, strays, admin command late, no Abort possible ──────────────────────────────────────────┤
 //!                                                                     ready, or dead ◄── controller reset ◄┘
-//!   all ones ───────────────────────────────► dead
+//!   all ones ───────────────────────────────► dead ──► 30 s later, if it had worked and has stopped: reset, once
 //! ```
 //!
 //! The Abort asks two things: whether the command can be ended, and whether the controller is alive at all. One
@@ -25,6 +25,10 @@ use crate::slots::Slots;
 use crate::spec::admin::NOT_ABORTED;
 use crate::spec::register::csts;
 use crate::status::Status;
+
+/// How long after it was given up a controller is tried once more, and how often it is looked at then until it has stopped.
+const REVIVAL_NS: u64 = 30_000_000_000;
+const REVIVAL_INTERVAL_NS: u64 = 1_000_000_000;
 
 /// An Abort under way.
 #[derive(Clone, Copy)]
@@ -142,10 +146,33 @@ impl<P: Platform> Engine<P> {
         }
     }
 
+    /// A controller that worked before it was given up may have been out of order for a while only: its firmware was busy or was
+    /// renewed, or what holds it up in the host passes.
+    pub(crate) fn plan_revival(&mut self, cause: Cause) {
+        let may_pass = !matches!(cause, Cause::Gone | Cause::ShutDown | Cause::NoMemory | Cause::Unsupported(_));
+        let may_revive = core::mem::replace(&mut self.may_revive, false);
+        if may_pass && may_revive && matches!(self.role, Role::Main { .. }) {
+            self.revival_ns = Some(self.after(REVIVAL_NS));
+        }
+    }
+
+    /// Tries a controller that was given up once more, when it has stopped: one that does not stop may still be at its commands.
+    pub(crate) fn revive(&mut self) {
+        let now = self.platform.now_ns();
+        if self.revival_ns.is_none_or(|at| now < at) {
+            return;
+        }
+        match self.status() {
+            None => self.revival_ns = None,
+            Some(status) if status & csts::READY == 0 => self.begin_reset(ResetReason::Again),
+            Some(_) => self.revival_ns = Some(now.saturating_add(REVIVAL_INTERVAL_NS)),
+        }
+    }
+
     /// Starts a reset. One that the driver wants itself is the last if several in a row have not helped: the
     /// controller is then stopped, so that it lets go of the buffers, and left so.
     pub(crate) fn begin_reset(&mut self, reason: ResetReason) {
-        if matches!(reason, ResetReason::Start | ResetReason::Asked) {
+        if matches!(reason, ResetReason::Start | ResetReason::Asked | ResetReason::Again) {
             self.fruitless_resets = 0;
         } else {
             self.fruitless_resets = self.fruitless_resets.saturating_add(1);

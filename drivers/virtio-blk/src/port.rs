@@ -48,6 +48,8 @@ pub(crate) struct Port<P: Platform, T: Transport> {
     unverified: bool,
     /// Whether it was given up while it owed answers, which may come yet.
     owes_answers: bool,
+    /// Whether it was given up while it owed the end of a reset, which may come yet.
+    owes_reset: bool,
     /// When the reset under way was asked for; `None` for the first one.
     reset_began: Option<u64>,
     why: &'static str,
@@ -72,6 +74,7 @@ impl<P: Platform, T: Transport> Port<P, T> {
             completed_before: 0,
             unverified: false,
             owes_answers: false,
+            owes_reset: false,
             reset_began: None,
             why: "not started",
             counters: Counters::default(),
@@ -288,6 +291,7 @@ impl<P: Platform, T: Transport> Port<P, T> {
             },
             Phase::Fresh | Phase::Resetting(_) | Phase::Configuring(_) => self.advance(),
             Phase::Dead(_) if self.owes_answers => self.look_for_answers(),
+            Phase::Dead(_) if self.owes_reset => self.look_for_reset(),
             Phase::Dead(_) => {}
         }
         self.flights.hand_back()
@@ -331,6 +335,7 @@ impl<P: Platform, T: Transport> Port<P, T> {
             self.events.push(Event::ResetBegun(why));
         }
         self.owes_answers = false;
+        self.owes_reset = false;
         self.number = REQUEST_QUEUE;
         self.unverified = false;
         self.counters.resets += 1;
@@ -361,7 +366,11 @@ impl<P: Platform, T: Transport> Port<P, T> {
                     self.events.push(Event::ResetDone { took_ns });
                 }
             }
-            Step::Dead(failure) => self.die(failure),
+            Step::Dead(failure) => {
+                // Nobody waits for a crash port's disk to come back.
+                self.owes_reset = failure.error.kind == ErrorKind::TimedOut && self.spare.is_some();
+                self.die(failure);
+            }
         }
     }
 

@@ -19,8 +19,8 @@ use core::ptr::{NonNull, null_mut};
 use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, Ordering};
 use platform::{DmaBuffer, Platform};
 
-/// Most disks with consoles.
-pub const MAX_DISKS: usize = 16;
+/// Most disks, with consoles or without: servers have up to 24 bays. Each costs a few words on the crash path's stack.
+pub const MAX_DISKS: usize = 48;
 /// Most consoles of a disk.
 pub const MAX_CONSOLES: usize = 8;
 /// Size of each buffer of a console that takes over: all that there is to write fits one, as a rule.

@@ -148,7 +148,8 @@ impl Disk {
     pub fn reclaim(&mut self) -> Option<(Tag, DmaBuffer)> {
         match &mut self.way {
             Way::Virtio(disk) => disk.reclaim(),
-            Way::Nvme(_) | Way::NvmeCrash(_) | Way::VirtioCrash(_) | Way::Rehearsal(_) => None,
+            Way::Nvme(disk) => disk.reclaim(),
+            Way::NvmeCrash(_) | Way::VirtioCrash(_) | Way::Rehearsal(_) => None,
         }
     }
 

@@ -444,3 +444,51 @@ fn a_command_that_is_due_for_another_try_is_not_made_in_a_reset() {
     assert!(bench.events().contains(&Event::ResetBegun(ResetReason::Protocol)));
     bench.assert_clean();
 }
+
+/// Once is enough: a controller that worked, was given up, and has stopped after all.
+#[test]
+fn a_controller_that_was_given_up_is_tried_once_more_and_gives_the_buffers_back() {
+    let mut bench = ready(Options::default());
+    let write = bench.write(9, 1, 9);
+    assert!(bench.perform(write).result.is_ok());
+    lock(&bench.device).judge(|entry| if entry.is_io() { Verdict::Ignore } else { Verdict::Obey });
+    let (write, read) = (bench.write(0, 1, 1), bench.read(0, 1));
+    bench.submit(1, write);
+    bench.submit(2, read);
+    bench.turn();
+    lock(&bench.device).faults.never_stops = true;
+    for _ in 0..2 {
+        assert!(bench.completion().buffer.is_none());
+    }
+    let died = now(&bench);
+    let wait = |bench: &mut Bench, ns| {
+        let start = now(bench);
+        while now(bench) - start < ns && bench.disks[0].state() != State::Recovering {
+            assert!(bench.disks[0].poll().is_none());
+            bench.turn();
+        }
+    };
+    // As long as it has not stopped it may still use them.
+    wait(&mut bench, 40 * SECOND);
+    assert_eq!(bench.disks[0].state(), State::Dead(ErrorKind::TimedOut.into()));
+    assert!(bench.disks[0].reclaim().is_none());
+    lock(&bench.device).faults = Default::default();
+    lock(&bench.device).obey();
+    wait(&mut bench, 40 * SECOND);
+    assert!((40 * SECOND..42 * SECOND).contains(&(now(&bench) - died)));
+    bench.settle();
+    assert_eq!(bench.disks[0].state(), State::Ready);
+    assert!(bench.events().contains(&Event::ResetBegun(ResetReason::Again)));
+    let mut tags: Vec<u64> = std::iter::from_fn(|| bench.disks[0].reclaim()).map(|(tag, _)| tag.0).collect();
+    tags.sort_unstable();
+    assert_eq!(tags, [1, 2]);
+    // Without a command that was completed since, there is no other time.
+    lock(&bench.device).faults.deaf = true;
+    let write = bench.write(0, 1, 1);
+    bench.submit(3, write);
+    bench.completion();
+    bench.settle();
+    wait(&mut bench, 60 * SECOND);
+    assert!(matches!(bench.disks[0].state(), State::Dead(_)));
+    bench.assert_clean();
+}

@@ -8,11 +8,14 @@
 
 use block::ErrorKind;
 use platform::{Deadline, Platform};
-use virtio_drivers::transport::Transport;
+use virtio_drivers::transport::{DeviceStatus, Transport};
 
 use super::Port;
 use crate::controller::{CHECK_NS, Failure, Health, Phase, Silence};
 use crate::event::Event;
+
+/// How often a device is looked at that owes the end of a reset.
+const RESET_CHECK_NS: u64 = 1_000_000_000;
 
 impl<P: Platform, T: Transport> Port<P, T> {
     /// Every [`CHECK_NS`] while requests are in flight: looks at the device's status and at the deadlines, and rings again if
@@ -88,6 +91,17 @@ impl<P: Platform, T: Transport> Port<P, T> {
         if self.queue.is_all_answered() {
             self.events.push(Event::AnswersAgain);
             self.recover_because("it answers again");
+        }
+    }
+    /// A device whose reset took too long is started anew when the reset has ended after all: once a second, its status is looked at.
+    pub(super) fn look_for_reset(&mut self) {
+        let now = self.controller.platform.now_ns();
+        if now < self.next_check.0 {
+            return;
+        }
+        self.next_check = Deadline(now.saturating_add(RESET_CHECK_NS));
+        if self.controller.transport.get_status() == DeviceStatus::empty() {
+            self.recover_because("its reset has ended at last");
         }
     }
 }

@@ -176,6 +176,28 @@ fn buffers_stay_with_the_driver_until_the_reset_worked() {
 }
 
 #[test]
+fn a_device_whose_reset_ends_too_late_is_taken_back_and_gives_the_buffers_back() {
+    let (rig, mut disk) = silent_and_reset();
+    rig.device().reset_reads = 1000;
+    submit(&mut disk, 1, write(1, 1, rig.buffer(512, 1)));
+    rig.wait_ms(10_000);
+    assert!(drain(&mut disk).is_empty());
+    rig.wait_ms(5_000);
+    assert_eq!(kinds(&drain(&mut disk)), [(1, ErrorKind::TimedOut, false)]);
+    rig.wait_ms(60_000);
+    assert!(disk.poll().is_none());
+    assert_eq!(disk.state(), State::Dead(ErrorKind::TimedOut.into()));
+    assert!(disk.reclaim().is_none(), "the device may still use it");
+    rig.device().finish_reset();
+    rig.device().reset_reads = 0;
+    rig.wait_ms(1_000);
+    settle(&mut disk);
+    assert_eq!(disk.state(), State::Ready);
+    assert_eq!(disk.reclaim().map(|(tag, buffer)| (tag, buffer.len())), Some((Tag(1), 512)));
+    rig.assert_clean();
+}
+
+#[test]
 fn a_dead_device_keeps_its_buffers() {
     let (rig, mut disk) = silent_and_reset();
     rig.device().reset_reads = u32::MAX;
