@@ -84,8 +84,7 @@ impl Text {
 }
 
 /// An image damaged in twenty ways, and what was done to it. Its tiles 0 to 2 or more are of the newest round, its last one is
-/// of the round before; and the search for the end looks at neither tile 1 nor the last, where a newer round would count. With 8 tiles,
-/// the newest is 4 or 5.
+/// of the round before.
 pub fn damaged(sound: &[u8]) -> Vec<(String, Vec<u8>)> {
     let mut ways: Vec<(String, Vec<u8>)> = Vec::new();
     let mut way = |what: String, damage: &dyn Fn(&mut Vec<u8>)| {

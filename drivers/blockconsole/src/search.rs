@@ -18,7 +18,7 @@
 //! overwritten. So the search also knows what *may* be there instead of the reference's header: an older round of the same
 //! uuid, always; anything at all, only while the round is 0, because then tiles were never written. Anything
 //! else, and any block that cannot be read, is damage: then all tiles are looked at, from the last one down
-//! to the first that carries the reference's round (or all of them, where a round *newer* than the reference's turned up).
+//! to the first that carries the reference's round (or all of them, where the round after the reference's turned up).
 //! While the round is 0, a damaged header looks like a tile that was never written; and in every round, a tile whose new header could not be
 //! written, and that was passed over, keeps its old one. Therefore the tiles
 //! 1, 2, 4, 8… after the end that was found are looked at too, as many as keep a search within
@@ -103,6 +103,8 @@ pub struct Search {
     tiles: u64,
     expected: Option<u32>,
     reference: Header,
+    /// Whether tile 0 had one.
+    has_reference: bool,
     state: State,
     reads: u64,
 }
@@ -140,7 +142,7 @@ impl Search {
     pub const fn new(tiles: u64, expected: Option<u32>) -> Self {
         let reference = Header { uuid: 0, round: 0, tile: 0 };
         let state = if tiles == 0 { State::Refused(Refusal::NoHeader) } else { State::Reference };
-        Self { tiles, expected, reference, state, reads: 0 }
+        Self { tiles, expected, reference, has_reference: false, state, reads: 0 }
     }
 
     /// What to do next. The same until an answer was given.
@@ -183,7 +185,7 @@ impl Search {
         let refusal = match (answer, self.expected) {
             (Answer::Header(header), Some(expected)) if header.uuid != expected => Refusal::OtherUuid(header.uuid),
             (Answer::Header(header), _) => {
-                self.reference = header;
+                (self.reference, self.has_reference) = (header, true);
                 return self.narrow(0, self.tiles);
             }
             (Answer::NoHeader, _) => Refusal::NoHeader,
@@ -249,10 +251,11 @@ impl Search {
             // From the last tile down: of those with the same round, the first to be seen is the newest. Only tile 0,
             // with which a scan begins, is not in order.
             let after_tile_0 = age == Some(Age::Same) && matches!(best, Some((0, _)));
-            if matches!(age, None | Some(Age::Newer)) || after_tile_0 {
+            let is_newer = age == Some(Age::Newer) && self.may_be(header.round);
+            if age.is_none() || is_newer || after_tile_0 {
                 best = Some((at as u32, header));
             }
-            if age == Some(Age::Newer) {
+            if is_newer {
                 to_the_end = true;
             } else if age == Some(Age::Same) && !to_the_end {
                 return self.found(at, header.round, true);
@@ -277,12 +280,18 @@ impl Search {
         State::Done(Found { uuid, newest: newest as u32, newest_round, next, next_round, damaged })
     }
 
+    /// Whether a newer round can be one that was reached: with a header of tile 0 there, that has missed the last wrap at most.
+    /// Others are damaged digits, and must not lead the log astray.
+    const fn may_be(&self, round: u32) -> bool {
+        !self.has_reference || round.wrapping_sub(self.reference.round) <= 1
+    }
+
     fn judge(&self, answer: Answer) -> Verdict {
         match answer {
             Answer::Header(header) => match header.age(&self.reference) {
                 Age::Same => Verdict::Current,
                 Age::Older => Verdict::Past,
-                Age::Newer => Verdict::Damage { newer: true },
+                Age::Newer => Verdict::Damage { newer: self.may_be(header.round) },
                 Age::Foreign if self.reference.round == 0 => Verdict::Unmarked,
                 Age::Foreign => Verdict::Damage { newer: false },
             },
@@ -469,6 +478,24 @@ mod tests {
         let mut log = log(16, 7, 4);
         log[0] = header(3);
         assert_eq!(next(&log), (7, 4));
+    }
+
+    #[test]
+    fn a_round_that_nobody_reached_leads_nowhere() {
+        for tiles in 2..40 {
+            for current in 1..=tiles {
+                for damaged in 1..tiles {
+                    for round in [6, 7, 0x0770_0004, 0x7fff_ffff] {
+                        let mut log = log(tiles, current, 4);
+                        log[damaged] = header(round);
+                        // Only a tile of the newest round that was the last one makes a difference: it is not to be seen any more.
+                        let newest = if damaged + 1 == current { current - 1 } else { current };
+                        let end = if newest == tiles { (0, 5) } else { (newest as u32, 4) };
+                        assert_eq!(next(&log), end, "{current} of {tiles}, {damaged} has {round}");
+                    }
+                }
+            }
+        }
     }
 
     #[test]
