@@ -26,7 +26,9 @@ fn mutate(bytes: &mut Vec<u8>, others: &[(PathBuf, Vec<u8>)], random: &mut Rando
     }
     let len = bytes.len() as u64;
     let (at, to) = (random.below(len) as usize, random.below(len) as usize);
-    match random.below(6) {
+    match random.below(7) {
+        // This block cannot be read.
+        6 => bytes[at / 512 * 512] = 0xEE,
         0 => bytes[at] ^= 1 << random.below(8),
         1 => bytes[at] = random.bits() as u8,
         2 => bytes.truncate(at),
