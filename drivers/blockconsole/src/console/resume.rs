@@ -85,6 +85,7 @@ impl<'a, B: AsRef<[u8]> + AsMut<[u8]>, const N: usize> Console<'a, B, N> {
         point.due.trailer = true;
         console.source.rewind(point);
         console.flushes.set_durable(state.durable);
+        console.has_passed_over = state.has_passed_over;
         console.plan = (state.next_tile, state.next_round);
         console.crash = Some(Dying {
             trailer: crash.record,

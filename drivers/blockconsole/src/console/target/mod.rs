@@ -52,6 +52,8 @@ pub(super) struct TargetState {
     pub(super) next_tile: u32,
     pub(super) next_round: u32,
     pub(super) is_next_ready: bool,
+    /// The tile before that, or before the current one, was passed over.
+    pub(super) has_passed_over: bool,
     pub(super) kept: Kept,
     /// Where the text at `base` comes from.
     pub(super) point: Point,
@@ -176,6 +178,7 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>, const N: usize> Console<'_, B, N> {
                 next_tile: tile,
                 next_round: round,
                 is_next_ready: stage == Stage::Ready,
+                has_passed_over: self.has_passed_over,
                 kept: self.tiles.kept,
                 point,
                 after,

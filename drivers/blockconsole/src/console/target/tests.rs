@@ -41,6 +41,7 @@ fn target(durable: u64) -> Target {
             next_tile: 24,
             next_round: 25,
             is_next_ready: true,
+            has_passed_over: true,
             kept,
             point,
             after: Some(Point { line: LineKind::Between, due: Due { trailer: true, ..Due::default() }, ..point }),

@@ -60,6 +60,7 @@ impl Target {
             state.current.is_some_and(|current| current.is_durable),
             state.durable.is_boot_due,
             state.durable.is_tile_due,
+            state.has_passed_over,
         ];
         let flags = flags.iter().enumerate().fold(0, |bits, (i, flag)| bits | u32::from(*flag) << i);
         out.put(pair(flags, u32::from(self.index)));
@@ -130,6 +131,7 @@ impl Target {
             next_tile,
             next_round,
             is_next_ready: flag(5),
+            has_passed_over: flag(12),
             kept,
             point,
             after: flag(6).then_some(after),
