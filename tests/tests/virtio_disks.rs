@@ -76,6 +76,18 @@ fn a_machine_without_a_bus_with_acpi_and_without() {
     }
 }
 
+/// Disks without a console take nothing from the one that has one.
+#[test]
+fn a_console_on_the_last_of_many_disks() {
+    takes_lines_and_a_crash(Kind::Virtio, &[], |guest| {
+        for number in 0..20 {
+            let empty = format!("driver=null-co,node-name=empty{number},size=1048576,read-zeroes=on");
+            let device = format!("virtio-blk-pci,drive=empty{number}");
+            guest.buses.extend(["-blockdev".into(), empty.into(), "-device".into(), device.into()]);
+        }
+    });
+}
+
 /// What QEMU offers there unless it is told not to.
 #[test]
 fn a_machine_without_a_bus_with_the_legacy_interface() {

@@ -12,7 +12,9 @@
 //!
 //! Every phase has a deadline, and looks at the status register for all ones (the controller is gone) and, once
 //! it is enabled, for a fatal failure. What was in flight is given up when the controller has stopped: not
-//! before, since until then it may still use the buffers, and not later, since from then on it cannot.
+//! before, since until then it may still use the buffers, and not later, since from then on it cannot. One that never
+//! stops keeps them: nobody else gets them, so that its transfers hurt nobody, and its bus mastering can stay on. (To
+//! switch that off takes configuration space, which the crash path must do without.)
 
 use core::fmt;
 
