@@ -103,6 +103,8 @@ pub struct Log {
     runs: Vec<Run>,
     /// Carried tiles, the oldest first, with the round of their text.
     carried: Vec<(u32, u32)>,
+    /// For each run: the first position of its tiles, and the carried tiles in it, sorted.
+    places: Vec<(u64, Vec<u64>)>,
     reads: Cell<u64>,
 }
 
@@ -121,9 +123,10 @@ impl Log {
             _ => anyhow!("{}: the console is gone: see `bcon list`", console.name),
         })?;
         let (name, medium) = (console.name.clone(), console.medium.clone());
-        let (runs, carried, reads) = (vec![], vec![], Cell::new(search_reads));
-        let mut log = Self { name, medium, tiles, found, kept: Kept::NONE, runs, carried, reads };
+        let (runs, carried, places, reads) = (vec![], vec![], vec![], Cell::new(search_reads));
+        let mut log = Self { name, medium, tiles, found, kept: Kept::NONE, runs, carried, places, reads };
         log.runs = log.order();
+        log.arrange();
         log.kept = log.newest_kept();
         let kept: Vec<u32> = log.kept.records().iter().flat_map(|record| [record.first, record.last]).collect();
         log.take_carried(kept.into_iter());
@@ -157,24 +160,30 @@ impl Log {
 
     /// The tile at a position; `None` beyond the newest one.
     pub fn position(&self, position: u64) -> Option<Position> {
-        let Some(mut left) = position.checked_sub(self.carried.len() as u64) else {
+        if position < self.carried.len() as u64 {
             let &(tile, _) = self.carried.get(position as usize)?;
             let round = self.runs.iter().find(|run| run.first <= u64::from(tile) && u64::from(tile) < run.end)?.round;
             return Some(Position { tile, round, carried: true });
-        };
-        for run in &self.runs {
-            let mut holes: Vec<u64> = self.carried.iter().map(|&(tile, _)| u64::from(tile)).collect();
-            holes.retain(|tile| (run.first..run.end).contains(tile));
-            holes.sort_unstable();
-            let len = run.len() - holes.len() as u64;
-            if left < len {
-                let tile =
-                    holes.iter().fold(run.first + left, |tile, &hole| if hole <= tile { tile + 1 } else { tile });
-                return Some(Position { tile: tile as u32, round: run.round, carried: false });
-            }
-            left -= len;
         }
-        None
+        let index = self.places.partition_point(|&(first, _)| first <= position).checked_sub(1)?;
+        let ((first, holes), run) = (self.places.get(index)?, self.runs.get(index)?);
+        let tile = holes.iter().fold(run.first + (position - first), |tile, &hole| tile + u64::from(hole <= tile));
+        (tile < run.end).then_some(Position { tile: tile as u32, round: run.round, carried: false })
+    }
+
+    /// Finds out at which position each run begins.
+    fn arrange(&mut self) {
+        let mut sorted: Vec<u64> = self.carried.iter().map(|&(tile, _)| u64::from(tile)).collect();
+        sorted.sort_unstable();
+        let mut next = sorted.len() as u64;
+        self.places = Vec::with_capacity(self.runs.len());
+        for run in &self.runs {
+            let from = sorted.partition_point(|&tile| tile < run.first);
+            let holes: Vec<u64> = sorted.iter().skip(from).copied().take_while(|&tile| tile < run.end).collect();
+            let len = run.len().saturating_sub(holes.len() as u64);
+            self.places.push((next, holes));
+            next += len;
+        }
     }
 
     /// Whether a line may go on from one tile to the other: whether nothing but carried tiles lies between them.

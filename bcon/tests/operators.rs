@@ -443,3 +443,82 @@ fn a_pipe_cannot_be_followed_nor_be_another_image() {
     assert!(status == Some(3) && errors.contains("what comes is a qcow2 image"), "{errors}");
     assert!(!noise(8).is_empty());
 }
+
+/// Behind a partition lies what looks like more of its log, with newer rounds: none of it is the console's.
+#[test]
+fn nothing_is_read_beyond_a_partition() {
+    let folder = Folder::new("beyond");
+    let mut maker = Maker::new(Writer::Ours, 4, 512);
+    maker.boot();
+    maker.lines(0..60_000);
+    maker.crash(1, "panic: inside", &[]);
+    maker.boot();
+    let mut disk = vec![0; TILE];
+    disk[446 + 4] = 0x83;
+    // It ends in the middle of a tile: 2048 + 4 tiles and a half.
+    let blocks = (4 * TILE + TILE / 2) as u32 / 512;
+    disk[446 + 8..446 + 12].copy_from_slice(&2048_u32.to_le_bytes());
+    disk[446 + 12..446 + 16].copy_from_slice(&blocks.to_le_bytes());
+    disk[510..512].copy_from_slice(&[0x55, 0xAA]);
+    disk.extend_from_slice(&maker.bytes);
+    for tile in 4..9_u32 {
+        let round = maker.round + 1;
+        let mut text = format!("\nLinux blockconsole version 1.1\n0badcafe\n{round:08x}\n{tile:08x}\n");
+        text.push_str(&format!("[    0.000000] INFO  blockconsole: tile {tile} round {round} boot 99\n"));
+        while text.len() < TILE - 100 {
+            text.push_str("[    1.000000] ERROR BEYOND: the end\n");
+        }
+        text.push_str(&crash_record(9, "panic: BEYOND", &[]));
+        let mut bytes = text.into_bytes();
+        bytes.resize(TILE, 0);
+        disk.extend(bytes);
+    }
+    let path = folder.write("disk.img", &disk);
+    for (command, more) in [
+        ("list", &[][..]),
+        ("list", &["--output=json"]),
+        ("cat", &[]),
+        ("cat", &["--raw"]),
+        ("cat", &["--output=journal"]),
+        ("cat", &["--uuid=0badcafe", "--boot=last"]),
+        ("tail", &["-n", "100000"]),
+        ("crash", &[]),
+        ("crash", &["--output=json"]),
+        ("verify", &[]),
+    ] {
+        let (status, out, errors) = text(&run(command, &path, more));
+        assert_eq!(status, Some(0), "{command} {more:?}: {errors}");
+        assert!(!format!("{out}{errors}").contains("BEYOND"), "{command} {more:?}");
+        assert!(!out.contains("boot 99") && !out.is_empty(), "{command} {more:?}");
+    }
+}
+
+/// Constant memory, whatever a disk claims: a GiB, of which each tile is of another round.
+#[test]
+fn memory_is_bounded() {
+    let folder = Folder::new("memory");
+    let path = folder.file("disk.img");
+    let file = std::fs::File::create(&path).unwrap();
+    file.set_len(1 << 30).unwrap();
+    for tile in 0..1000_u64 {
+        let round = if tile == 0 { 1 << 20 } else { (1 << 20) - tile };
+        let of_text = round - tile % 2;
+        let mut block = format!(
+            "\nLinux blockconsole version 1.1\n0badcafe\n{round:08x}\n{tile:08x}\n\
+             [    0.500000] INFO  blockconsole: tile {tile} round {of_text} boot {round} kept {tile},{}\n",
+            tile / 2
+        )
+        .into_bytes();
+        block.resize(511, b' ');
+        block.push(b'\n');
+        std::os::unix::fs::FileExt::write_all_at(&file, &block, tile << 20).unwrap();
+    }
+    for arguments in ["list", "tail -n 3", "cat --boot last", "crash --boot last"] {
+        // Of address space, which is more than what is used of it.
+        let line = format!("ulimit -v 600000; exec '{}' {arguments} '{}'", env!("CARGO_BIN_EXE_bcon"), path.display());
+        let output = Command::new("sh").args(["-c", &line]).output().unwrap();
+        let (status, out, errors) = text(&output);
+        assert!(matches!(status, Some(0 | 1 | 3)), "{arguments}: {status:?} {errors}");
+        assert!(out.len() < 1 << 20, "{arguments}");
+    }
+}

@@ -34,14 +34,13 @@ pub(super) fn run(args: &TailArgs) -> Result<u8> {
     }
     let target = target::open_as(&args.target, args.lines.which.uuid)?;
     let console = target.console(args.lines.which.partition)?;
-    let mut log = Log::open(console)?;
+    let console = if args.follow { followed(&target, console) } else { console.clone() };
+    let mut log = Log::open(&console)?;
     let filter = Filter::new(&args.lines);
     let start = find_start(&mut log, &filter, args.count, args.follow);
     if !args.follow {
         return print(&log, start, args, &filter);
     }
-    let console = followed(&target, console);
-    log.medium = console.medium.clone();
     follow(&console, log, start, args, &filter)
 }
 

@@ -6,6 +6,8 @@ use blockconsole::series::Kept;
 use std::collections::BTreeSet;
 use std::ops::Range;
 
+/// Tile lines that are read in search of carried tiles, at most.
+const ENOUGH: u64 = 65_536;
 /// Carried tiles that are told apart; far more than a console ever keeps.
 const MAX_CARRIED: usize = 1024;
 
@@ -14,20 +16,22 @@ impl Log {
     /// that are found come first in the order from now on.
     ///
     /// A tile is carried by a boot that names it in each of its tile lines. So it is enough to look where a boot begins or
-    /// ends, which halving finds: a few reads for each boot, and never more than one for each tile and each that is named.
+    /// ends, which halving finds: a few reads for each boot, and never more than one for each tile and each that is named. A log of so
+    /// many boots that this takes too long has been tampered with.
     pub fn find_carried(&mut self, positions: Range<u64>) {
         let known = self.carried.len() as u64;
         let (start, end) = (positions.start.max(known), positions.end.min(self.len()));
         if start >= end || self.boot_numbers().is_none() {
             return;
         }
+        let enough = self.reads().saturating_add(ENOUGH);
         let mut named = BTreeSet::new();
         let (first, last) = (self.look_for_kept(start, &mut named), self.look_for_kept(end - 1, &mut named));
         let mut open = vec![(start, first, end - 1, last)];
         while let Some((low, at_low, high, at_high)) = open.pop() {
             let is_one_boot =
                 at_low.zip(at_high).is_some_and(|(low, high)| (low.boot, low.kept) == (high.boot, high.kept));
-            if high - low < 2 || is_one_boot {
+            if high - low < 2 || is_one_boot || self.reads() > enough {
                 continue;
             }
             let middle = low + (high - low) / 2;
@@ -35,7 +39,7 @@ impl Log {
             open.push((low, at_low, middle, at_middle));
             open.push((middle, at_middle, high, at_high));
         }
-        self.take_carried(named.into_iter());
+        self.take_carried(named.into_iter().take(ENOUGH as usize));
     }
 
     /// As [`Self::find_carried`], but looks at every tile, in case that the lines that would name them are damaged.
@@ -72,6 +76,7 @@ impl Log {
         }
         let newest = self.found.newest_round;
         self.carried.sort_by_key(|&(tile, round)| (std::cmp::Reverse(newest.wrapping_sub(round)), tile));
+        self.arrange();
     }
 
     /// What the newest tile says is kept. A carried tile may be newer by its header: its own line is an old one.
