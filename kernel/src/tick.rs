@@ -106,6 +106,16 @@ pub fn run_limited(limit_ns: u64, action: impl FnOnce()) {
     apic.pause_tick();
 }
 
+/// Tries [`run_limited`] out, so that its code has run before it is needed. For the program's own thread.
+pub fn rehearse() {
+    if !is_running() {
+        return;
+    }
+    run_limited(OVERDUE_NS, || ());
+    in_crash(clock::now_ns(), &Frame::ZERO);
+    cpu::enable_interrupts();
+}
+
 /// Stops tick and watchdog.
 pub fn stop() {
     cpu::disable_interrupts();

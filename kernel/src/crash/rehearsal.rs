@@ -10,7 +10,7 @@ use super::{Cause, Scene, kit, statement};
 use crate::arch::trap::{self, Frame};
 use crate::arch::{clock, switch};
 use crate::devices::disk::{Disk, Name};
-use crate::{consoles, logger};
+use crate::{consoles, logger, tick};
 use alloc::boxed::Box;
 use block::BlockDevice;
 use blockconsole::console::{self, Config, Console, Crash};
@@ -74,6 +74,7 @@ fn mount(post: &'static Post, place: Place, disk: &mut Disk, ring: &Ring<'_>) {
 
 /// Lets the crash path take over.
 fn take_over(station: &'static Station, ring: &Ring<'_>) -> Result<(), &'static str> {
+    tick::rehearse();
     let frame = Frame { vector: u64::from(trap::PAGE_FAULT), ..switch::here() };
     let scene = Scene { fault_address: frame.rsp, ..Scene::new(Cause::Trap, &frame, clock::now_ns()) };
     // SAFETY: as in `mount`.
