@@ -14,10 +14,12 @@ use crate::devices::disk::{Disk, Name};
 use crate::devices::event::Reporter;
 use crate::devices::find::{Progress, Ready, Starting};
 use crate::devices::platform::Machine;
+use crate::previous::FINISHED;
 use crate::{logger, scan, serial_log, survey, tick};
 use alloc::vec::Vec;
 use block::{Access, BlockDevice, State, WriteCache};
 use blockconsole::console::{self, Config, Console};
+use blockconsole::last_boot::End;
 use blockconsole::marks::BootFacts;
 use blockconsole::place::Place;
 use blockconsole::ring::Ring;
@@ -364,6 +366,19 @@ impl Consoles {
     }
 }
 
+/// Logs how the boot before ended, as the disk tells it.
+fn tell_end(name: console::Name, end: &End) {
+    let End { boot, is_crash, .. } = end;
+    // The line may have been cut off, but not so short a one.
+    let has_finished = end.text().strip_suffix(FINISHED).is_some_and(|line| line.ends_with("INFO  kernel: "));
+    match (is_crash, end.text()) {
+        (true, "") => warn!("{name}: boot {boot} crashed"),
+        (true, reason) => warn!("{name}: boot {boot} crashed: {reason}"),
+        (false, _) if has_finished => info!("{name}: boot {boot} finished"),
+        (false, _) => warn!("{name}: boot {boot} was cut short"),
+    }
+}
+
 impl Running {
     fn pump(&mut self, ring: &Ring<'_>) {
         let mut answers = self.consoles.iter().all(|console| console.in_flight() == 0);
@@ -401,7 +416,12 @@ impl Running {
             }
             while let Some(event) = console.event() {
                 match event {
-                    console::Event::NowLogging { .. } => info!("{event}"),
+                    console::Event::NowLogging { .. } => {
+                        info!("{event}");
+                        if let Some(end) = console.take_last_boot() {
+                            tell_end(console.name(), &end);
+                        }
+                    }
                     console::Event::NoLongerLogging { reason, .. } => {
                         warn!("{event}");
                         let is_dead = matches!(reason, console::Reason::Dead(_));

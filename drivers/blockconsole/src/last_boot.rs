@@ -59,6 +59,48 @@ pub struct LastBoot {
     is_unsure: bool,
     lines: Lines,
     ending: Ending,
+    /// The reason of the last crash record that begins in the text that was seen.
+    reason: Text,
+}
+
+/// A line, of which the end may be cut off.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Text {
+    bytes: [u8; 160],
+    len: u8,
+}
+
+impl Text {
+    const NONE: Self = Self { bytes: [0; 160], len: 0 };
+
+    fn of(line: &[u8]) -> Self {
+        let mut text = Self { bytes: [0; 160], len: line.len().min(160) as u8 };
+        text.bytes.iter_mut().zip(line).for_each(|(to, from)| *to = *from);
+        text
+    }
+}
+
+/// How a boot ended, as far as its text tells.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct End {
+    /// The boot's number.
+    pub boot: u32,
+    /// Whether it ends with a crash record.
+    pub is_crash: bool,
+    text: Text,
+}
+
+impl End {
+    /// The crash's reason, if it was seen; or the last line, if there was no crash. What is long is cut off.
+    pub fn text(&self) -> &str {
+        let bytes = self.text.bytes.get(..usize::from(self.text.len)).unwrap_or_default();
+        match core::str::from_utf8(bytes) {
+            Ok(text) => text,
+            Err(error) => {
+                bytes.get(..error.valid_up_to()).and_then(|bytes| core::str::from_utf8(bytes).ok()).unwrap_or("")
+            }
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -109,6 +151,7 @@ impl LastBoot {
             is_unsure: false,
             lines: Lines::NONE,
             ending: Ending::NONE,
+            reason: Text::NONE,
         }
     }
 
@@ -156,6 +199,16 @@ impl LastBoot {
         self.crash
     }
 
+    /// How the newest boot ended; `None` where its number is not known, or not all of its end.
+    pub fn end(&self) -> Option<End> {
+        let boot = self.boot.filter(|_| !self.is_unsure)?;
+        let text = match self.crash {
+            Some(_) => self.reason,
+            None => Text::of(last_line(self.ending.bytes())?.1),
+        };
+        Some(End { boot, is_crash: self.crash.is_some(), text })
+    }
+
     /// The crash records that the *next* boot must keep.
     pub fn kept(&self) -> Kept {
         let mut kept = self.kept;
@@ -187,10 +240,11 @@ impl LastBoot {
                 |header: &Header| header.uuid == self.uuid && tile.round.is_none_or(|round| round == header.round);
             let Some(header) = Header::decode(bytes).filter(is_own) else { return self.try_before(tile, None) };
             self.lines.round = header.round;
-            self.ending.follow(0, text);
+            self.reason = Text::NONE;
+            self.see(0, text);
             text = text.get(HEADER_LEN..).unwrap_or_default();
         } else {
-            self.ending.follow(at, text);
+            self.see(at, text);
         }
         self.lines.take(text, self.tiles);
         let ends_here = !bytes.is_empty() && is_blank(bytes.last_chunk::<512>().map_or(bytes, |last| last));
@@ -220,6 +274,14 @@ impl LastBoot {
         State::Head { tile: Candidate { tile: before(tile, self.tiles), round, tried: tried + 1 }, at: 0 }
     }
 
+    /// Takes text that begins at this byte of the tile.
+    fn see(&mut self, at: u32, text: &[u8]) {
+        self.ending.follow(at, text);
+        if let Some(reason) = last_reason(text) {
+            self.reason = Text::of(reason);
+        }
+    }
+
     fn take_tail(&mut self, tile: u32, low: u32, high: u32, bytes: &[u8]) -> State {
         let start = self.middle(low, high);
         if bytes.is_empty() {
@@ -230,7 +292,7 @@ impl LastBoot {
             return self.narrow(tile, low, start);
         }
         let text = written(bytes, self.block);
-        self.ending.follow(start, text);
+        self.see(start, text);
         let end = start.saturating_add(bytes.len() as u32);
         self.narrow(tile, end, if text.len() < bytes.len() { end } else { high })
     }
@@ -377,6 +439,17 @@ impl Ending {
         let lines = last_line(self.bytes()).and_then(|(above, _)| last_line(above));
         self.start > 0 && self.len <= self.bytes.len() / 2 && lines.is_none_or(|(above, _)| above.is_empty())
     }
+}
+
+/// The reason of the crash record that these bytes end with, if they have its beginning.
+fn last_reason(bytes: &[u8]) -> Option<&[u8]> {
+    let bytes = without_pad(bytes);
+    let last = |len: usize| bytes.get(bytes.len().saturating_sub(len)..).unwrap_or_default();
+    // Most boots do not end so, and there is much text to search.
+    last(512).windows(END.len()).rposition(|window| window == END)?;
+    let text = last(REACH as usize);
+    let at = text.windows(BEGIN.len()).rposition(|window| window == BEGIN)?;
+    text.get(at..)?.split(|byte| *byte == b'\n').nth(1)?.strip_prefix(b"reason: ")
 }
 
 /// The bytes up to the last block that is not blank.

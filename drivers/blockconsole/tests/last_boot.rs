@@ -237,3 +237,25 @@ fn a_tile_that_was_passed_over_is_not_asked() {
     let (last_boot, _) = console.ask(512, 1 << 18);
     assert_eq!((last_boot.boot(), last_boot.crash().map(|crash| crash.last)), (Some(9), Some(3)));
 }
+
+#[test]
+fn it_is_told_how_the_boot_ended() {
+    let record = format!("---[ crash 0000000000000001 ]---\nreason: panic: the end\nversion: 1\n{END}");
+    let crashed = filled(&tile_line(1, 1, 7), 300_000, &record);
+    let finished = format!("{}[    0.100000] INFO  kernel: finished\n", tile_line(1, 1, 7));
+    for (text, is_crash, said) in
+        [(&crashed, true, "panic: the end"), (&finished, false, "[    0.100000] INFO  kernel: finished")]
+    {
+        for piece in [4096, 1 << 18, 1 << 20] {
+            let (last_boot, _) = Console::new(4, 1).text(1, text).ask(512, piece);
+            let end = last_boot.end().unwrap();
+            assert_eq!((end.boot, end.is_crash), (7, is_crash));
+            // The record may begin in a piece that nobody has to read.
+            assert!(end.text() == said || is_crash && end.text().is_empty(), "{piece}: {:?}", end.text());
+            assert!(end.text() == said || piece < 1 << 18, "{piece}: {:?}", end.text());
+        }
+    }
+    let long = format!("{}{}\n", tile_line(1, 1, 7), "\u{e4}".repeat(200));
+    let (last_boot, _) = Console::new(4, 1).text(1, &long).ask(512, 4096);
+    assert_eq!(last_boot.end().unwrap().text(), "\u{e4}".repeat(80));
+}

@@ -211,6 +211,25 @@ fn after_a_crash_the_machine_is_reset_or_switched_off() {
 }
 
 #[test]
+fn each_boot_says_how_the_one_before_ended() {
+    let scene = Scene::with_consoles(&[Kind::Virtio, Kind::Nvme]);
+    scene.run("", Outcome::Finished);
+    scene.run_crash("crash=null-read");
+    let running = scene.start("app=idle pad_ms=20 ack=serial");
+    wait_until_idle(&running, &["vda", "nvme0n1"]);
+    running.kill().unwrap();
+    scene.run("", Outcome::Finished);
+    for (disk, name) in ["vda", "nvme0n1"].into_iter().enumerate() {
+        let lines = scene.lines(disk);
+        let told: Vec<&str> =
+            lines.iter().filter_map(|line| line.split_once(&format!("{name}: boot "))).map(|told| told.1).collect();
+        let [first, second, third] = told[..] else { panic!("{told:?}") };
+        assert_eq!((first, third), ("1 finished", "3 was cut short"));
+        assert!(second.starts_with("2 crashed: page fault: read from 0x0: a null pointer"), "{second}");
+    }
+}
+
+#[test]
 fn the_next_boot_says_why_the_one_before_crashed() {
     let scene = Scene::with_consoles(&[Kind::Virtio]);
     let mut guest = scene.guest("crash=panic panic=reboot");

@@ -82,6 +82,7 @@ pub use tag::owner;
 pub use target::{BadTarget, Target, TargetCell};
 
 use crate::format::TILE_BYTES;
+use crate::last_boot::End;
 use crate::marks::BootFacts;
 use crate::ring::Ring;
 use crate::series::Kept;
@@ -143,6 +144,8 @@ pub struct Console<'a, B, const N: usize> {
     finish: u64,
     events: Events,
     crash: Option<resume::Dying<'a>>,
+    /// How the boot before ended, until somebody asks.
+    before: Option<End>,
     /// Once a tile is entered after a mount, that is to be said; with it, whether headers were damaged.
     announce: Option<bool>,
     /// Whether the target is no longer what it was when it was last published.
@@ -189,6 +192,7 @@ impl<'a, B: AsRef<[u8]> + AsMut<[u8]>, const N: usize> Console<'a, B, N> {
             finish: 0,
             events: Events::default(),
             crash: None,
+            before: None,
             announce: None,
             is_changed: false,
         }
@@ -283,6 +287,11 @@ impl<'a, B: AsRef<[u8]> + AsMut<[u8]>, const N: usize> Console<'a, B, N> {
         writes
             + usize::from(self.side.as_ref().is_some_and(Side::is_in_flight))
             + usize::from(self.flushes.is_in_flight())
+    }
+
+    /// How the boot before this one ended, once it is known. It is told once.
+    pub fn take_last_boot(&mut self) -> Option<End> {
+        self.before.take()
     }
 
     /// Failures that were counted since the last success.

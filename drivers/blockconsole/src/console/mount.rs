@@ -6,7 +6,6 @@ use super::side::Job;
 use super::{Console, Identity, Phase, Reason};
 use crate::last_boot::{self, LastBoot};
 use crate::search::{Answer, Found, Search, Step};
-use crate::series::Kept;
 use block::BlockDevice;
 
 /// A mount under way: the [search](crate::search), then the question to the [last boot](crate::last_boot).
@@ -78,8 +77,8 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>, const N: usize> Console<'_, B, N> {
                     self.mount_read(device, mount, tile, start, end);
                 }
                 last_boot::Step::Done => {
-                    let (found, boot, kept) = (*found, last_boot.boot(), last_boot.kept());
-                    self.mounted(found, boot, kept);
+                    let (found, last_boot) = (*found, last_boot.clone());
+                    self.mounted(found, &last_boot);
                 }
             }
         }
@@ -105,13 +104,14 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>, const N: usize> Console<'_, B, N> {
         }
     }
 
-    fn mounted(&mut self, found: Found, last_boot: Option<u32>, kept: Kept) {
+    fn mounted(&mut self, found: Found, last_boot: &LastBoot) {
         match self.tiles.identity {
             Some(identity) if identity.uuid == found.uuid => {}
             other => {
-                let boot = last_boot.unwrap_or(0).saturating_add(1);
+                let boot = last_boot.boot().unwrap_or(0).saturating_add(1);
                 self.tiles.identity = Some(Identity { uuid: found.uuid, boot });
-                self.tiles.kept = kept;
+                self.tiles.kept = last_boot.kept();
+                self.before = last_boot.end();
                 if other.is_some() {
                     // Another disk in the same place: it has nothing yet.
                     self.flushes.forget();
