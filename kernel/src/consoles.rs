@@ -23,7 +23,7 @@ use blockconsole::last_boot::End;
 use blockconsole::marks::BootFacts;
 use blockconsole::place::Place;
 use blockconsole::ring::Ring;
-use log::{info, warn};
+use log::{debug, info, warn};
 use partition::ExplicitExtents;
 use platform::{DmaBuffer, Platform};
 use spin::{Mutex, Once};
@@ -374,7 +374,7 @@ fn tell_end(name: console::Name, end: &End) {
     match (is_crash, end.text()) {
         (true, "") => warn!("{name}: boot {boot} crashed"),
         (true, reason) => warn!("{name}: boot {boot} crashed: {reason}"),
-        (false, _) if has_finished => info!("{name}: boot {boot} finished"),
+        (false, _) if has_finished => debug!("{name}: boot {boot} finished"),
         (false, _) => warn!("{name}: boot {boot} was cut short"),
     }
 }

@@ -214,11 +214,11 @@ fn after_a_crash_the_machine_is_reset_or_switched_off() {
 fn each_boot_says_how_the_one_before_ended() {
     let scene = Scene::with_consoles(&[Kind::Virtio, Kind::Nvme]);
     scene.run("", Outcome::Finished);
-    scene.run_crash("crash=null-read");
+    scene.run_crash("crash=null-read loglevel=debug");
     let running = scene.start("app=idle pad_ms=20 ack=serial");
     wait_until_idle(&running, &["vda", "nvme0n1"]);
     running.kill().unwrap();
-    scene.run("", Outcome::Finished);
+    scene.run("loglevel=debug", Outcome::Finished);
     for (disk, name) in ["vda", "nvme0n1"].into_iter().enumerate() {
         let lines = scene.lines(disk);
         let told: Vec<&str> =
