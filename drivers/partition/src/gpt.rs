@@ -13,6 +13,7 @@ const REVISION: usize = 8;
 const HEADER_SIZE: usize = 12;
 const HEADER_CRC: usize = 16;
 const MY_BLOCK: usize = 24;
+const OTHER_BLOCK: usize = 32;
 const FIRST_USABLE: usize = 40;
 const LAST_USABLE: usize = 48;
 const ENTRIES_BLOCK: usize = 72;
@@ -34,6 +35,8 @@ const MAX_ENTRIES_BYTES: u64 = 512 << 10;
 static CRC32: Crc<u32> = Crc::<u32>::new(&CRC_32_ISO_HDLC);
 
 struct Header {
+    /// Where the other header is.
+    other_block: u64,
     usable: Extent,
     entries_block: u64,
     entry_count: u32,
@@ -45,6 +48,7 @@ struct Header {
 struct Table {
     /// The first partition that is not inside the usable blocks, if there is one.
     outside: Option<u32>,
+    other_block: u64,
     entries_crc: u32,
 }
 
@@ -55,13 +59,13 @@ pub(crate) fn scan<R: BlockReader>(window: &mut Window<'_, R>, places: &mut Plac
     for (block, kind) in [(1, TableKind::Gpt), (last_block, TableKind::GptBackup)] {
         let mark = places.mark();
         match read_header(window, block).and_then(|header| read_entries(window, block, &header, places)) {
-            Ok(Table { outside, entries_crc }) => {
+            Ok(Table { outside, other_block, entries_crc }) => {
                 report.table = kind;
                 if let Some(partition) = outside {
                     report.add(Problem::PartitionOutside { partition });
                 }
                 if block == 1
-                    && let Err(problem) = check_backup(window, last_block, entries_crc)
+                    && let Err(problem) = check_backup(window, other_block, entries_crc)
                 {
                     report.add(problem);
                 }
@@ -105,6 +109,7 @@ fn read_header<R: BlockReader>(window: &mut Window<'_, R>, block: u64) -> Result
         return damaged("usable blocks");
     }
     let header = Header {
+        other_block: le64(&raw, OTHER_BLOCK),
         usable: Extent { first_block: first, block_count: last - first + 1 },
         entries_block: le64(&raw, ENTRIES_BLOCK),
         entry_count: le32(&raw, ENTRY_COUNT),
@@ -123,7 +128,8 @@ fn read_header<R: BlockReader>(window: &mut Window<'_, R>, block: u64) -> Result
     Ok(header)
 }
 
-/// Whether the backup is whole, and of the same partitions as the first table.
+/// Whether the backup is whole, and of the same partitions as the first table. It is looked for where the first header says: an image that was
+/// written to a larger disk has it where the image ended.
 fn check_backup<R: BlockReader>(window: &mut Window<'_, R>, block: u64, entries_crc: u32) -> Result<(), Problem> {
     let header = read_header(window, block)?;
     walk_entries(window, block, &header, |_, _| {})?;
@@ -152,7 +158,7 @@ fn read_entries<R: BlockReader>(
             }
         }
     })?;
-    Ok(Table { outside, entries_crc: header.entries_crc })
+    Ok(Table { outside, other_block: header.other_block, entries_crc: header.entries_crc })
 }
 
 /// Goes through the entries, and checks their checksum.

@@ -185,3 +185,16 @@ fn a_bad_block_behind_the_table_does_no_harm() {
     let (found, report) = disk.scan();
     assert_eq!((found, report.table, report.problem_count()), (expected(), Table::Gpt, 0));
 }
+
+#[test]
+fn an_image_on_a_larger_disk_is_whole() {
+    let mut disk = sample(512);
+    disk.bytes.resize(8192 * 512, 0);
+    let (found, report) = disk.scan();
+    assert_eq!((found[1..].to_vec(), report.table, report.problem_count()), (expected()[1..].to_vec(), Table::Gpt, 0));
+    // And on a smaller one, its backup is gone.
+    let mut disk = sample(512);
+    disk.bytes.truncate(4090 * 512);
+    let (_, report) = disk.scan();
+    assert!(report.problem_count() > 0);
+}
