@@ -397,6 +397,19 @@ mod tests {
     }
 
     #[test]
+    fn many_damaged_headers_in_a_later_round_give_no_newer_tile_away() {
+        for first in 1..56 {
+            for last in first..58 {
+                for damage in [Answer::NoHeader, Answer::Unreadable] {
+                    let mut log = log(64, 60, 3);
+                    log[first..=last].fill(damage);
+                    assert_eq!(next(&log), (60, 3), "{damage:?} from {first} to {last}");
+                }
+            }
+        }
+    }
+
+    #[test]
     fn a_tile_that_was_passed_over_gives_no_newer_one_away() {
         for tiles in 2..70 {
             for current in 2..=tiles {

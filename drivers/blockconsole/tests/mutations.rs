@@ -147,7 +147,7 @@ const MUTATIONS: [Mutation; 38] = [
         "search.rs",
         "Answer::NoHeader | Answer::Unreadable => Verdict::Damage { newer: false },",
         "Answer::NoHeader | Answer::Unreadable => Verdict::Past,",
-        "weaknesses",
+        "lib",
     ),
     mutation(
         "no-doubts",
@@ -166,9 +166,9 @@ const MUTATIONS: [Mutation; 38] = [
     mutation("a-failed-flush-is-repeated", "console/flush.rs", "self.is_undone = true;", "", "flushes"),
     mutation(
         "a-stale-answer-is-taken",
-        "console/mount.rs",
-        "self.drop_text();\n        self.drop_side();",
-        "self.drop_text();",
+        "console/side.rs",
+        "*state = SideState::Abandoned { serial };",
+        "let _ = (state, serial);",
         "remount",
     ),
     mutation(
