@@ -436,6 +436,9 @@ impl<'s> Checker<'s> {
         if (u64::from(found.newest), found.newest_round) != (entry.tile, entry.round) {
             return Some(format!("the newest tile is {entry:?}, but {found:?}"));
         }
+        if let Some(problem) = self.unordered(overlay, entry) {
+            return Some(problem);
+        }
         // 3. Nothing stale is in it.
         let mut counts = self.counts[entry.tile as usize].clone();
         let tile = entry.tile * self.blocks_per_tile + 1..(entry.tile + 1) * self.blocks_per_tile;
@@ -452,6 +455,16 @@ impl<'s> Checker<'s> {
         // And what a carried tile holds is older than its header. In a console of one tile, newer text may come before its header.
         let stale: u32 = counts.iter().filter(|(of, _)| **of < newest as u32 + 1).map(|(_, count)| count).sum();
         (stale > 0 && !entry.is_carried).then(|| format!("{stale} stale blocks are in {entry:?}: {counts:?}"))
+    }
+
+    /// Whether a tile before the newest has an older header. Where writes fail, single ones may.
+    fn unordered(&self, overlay: &Overlay, newest: Entry) -> Option<String> {
+        let is_old = |tile: u64| {
+            let entry = self.cell(overlay, tile * self.blocks_per_tile).entry;
+            (entry as usize).checked_sub(1).is_none_or(|i| self.entries[i].round != newest.round)
+        };
+        let is_bad = |tile: &u64| is_old(*tile) && (!self.story.may_repeat || is_old(*tile + 1));
+        (0..newest.tile).find(is_bad).map(|tile| format!("tile {tile} has an older header than {newest:?}"))
     }
 
     /// Makes the image, and reads it as a user would.
