@@ -6,7 +6,7 @@ use crate::devices::disk::Name;
 use block::BlockReader;
 use core::fmt;
 use log::info;
-use partition::{Places, Table};
+use partition::{Places, Problem, Table};
 use virtio_blk::Session;
 use virtio_blk::spec::Features;
 
@@ -56,19 +56,20 @@ pub fn look_at(name: &Name, reader: &mut impl BlockReader, scratch: &mut [u8], p
             place.block_count()
         );
     }
-    for problem in report.problems() {
+    let backup = if report.table == Table::Gpt { backup_problem(reader, scratch) } else { None };
+    // What is wrong with the backup is said once, in the words that tell more.
+    let is_said =
+        |problem: &Problem| backup.is_some() && matches!(problem, Problem::GptDamaged { block, .. } if *block != 1);
+    for problem in report.problems().filter(|problem| !is_said(problem)) {
         finding(format_args!("{name}: partition table: {problem}"));
     }
-    if report.table == Table::Gpt
-        && let Some(problem) = backup_problem(reader, scratch)
-    {
+    if let Some(problem) = backup {
         finding(format_args!("{name}: partition table: {problem}"));
     }
     places.clear();
 }
 
-/// What is wrong with the second header of a GPT, which the scan only looks at where the first one is damaged: firmware and tools
-/// then have nothing to fall back on.
+/// What is wrong with the second header of a GPT, to which firmware and tools fall back.
 fn backup_problem(reader: &mut impl BlockReader, scratch: &mut [u8]) -> Option<&'static str> {
     let block = scratch.get_mut(..reader.block_size() as usize)?;
     let last = reader.block_count().checked_sub(1)?;
