@@ -343,7 +343,7 @@ struct Lines {
     /// The round of the tile's header.
     round: u32,
     /// The line under way, as far as there is room for it: enough for any mark.
-    line: [u8; 320],
+    line: [u8; 224],
     len: usize,
     tile: Option<Mark>,
     boot: Option<Mark>,
@@ -352,7 +352,7 @@ struct Lines {
 }
 
 impl Lines {
-    const NONE: Self = Self { round: 0, line: [0; 320], len: 0, tile: None, boot: None, has_begin: false };
+    const NONE: Self = Self { round: 0, line: [0; 224], len: 0, tile: None, boot: None, has_begin: false };
 
     /// Takes the text that follows.
     fn take(&mut self, text: &[u8], tiles: u64) {
@@ -385,7 +385,7 @@ impl Lines {
 /// The last bytes of the text that was seen: more than the last two lines that matter have.
 #[derive(Clone, Copy, Debug)]
 struct Ending {
-    bytes: [u8; 1024],
+    bytes: [u8; 768],
     len: usize,
     /// Where in the tile they begin.
     start: u32,
@@ -394,7 +394,7 @@ struct Ending {
 }
 
 impl Ending {
-    const NONE: Self = Self { bytes: [0; 1024], len: 0, start: 0, end: 0 };
+    const NONE: Self = Self { bytes: [0; 768], len: 0, start: 0, end: 0 };
 
     fn bytes(&self) -> &[u8] {
         self.bytes.get(..self.len).unwrap_or_default()
