@@ -9,7 +9,7 @@ use super::stations::{self, Post, Station, Successor};
 use crate::arch::{clock, cpu};
 use crate::devices::disk::Commands;
 use crate::devices::find::Controller;
-use block::{BlockDevice, ErrorKind, State};
+use block::{BlockDevice, ErrorKind, Request, State, Tag};
 use blockconsole::console::{self, BadTarget, Crash, Outcome, Reason};
 use blockconsole::ring::Ring;
 use core::fmt;
@@ -34,9 +34,13 @@ pub(super) struct Rescue {
     risks_all: bool,
 }
 
-/// How long a disk that has requests is left to finish them before it is reset. A sound one is done by then, mostly, and QEMU's
-/// NVMe controller does not always survive a reset amid requests.
+/// How long a disk that has requests is left to finish them before it is reset, where it cannot be asked. A sound one is done by
+/// then, mostly.
 const FINISH_NS: u64 = 500_000;
+/// How long it is left to answer where it can be asked: many times what a flush takes, even if the host has other things to do.
+const ASKED_NS: u64 = 20_000_000;
+/// The tag of the flush that asks. It is no console's.
+const ASKS: Tag = Tag(u64::MAX);
 /// How long consoles that need a reset leave the others alone at most.
 const GIVE_WAY_NS: u64 = 1_000_000_000;
 /// A disk that has something, and for so long has not answered anything, seems to hang.
@@ -52,7 +56,19 @@ pub(super) struct Case {
     post: &'static Post,
     /// Whether it began with a reset that requests may have held up.
     was_reset: bool,
+    asked: Asked,
     progress: Progress,
+}
+
+/// Before a reset amid requests, the disk is asked for a flush by the port that needs no reset. When that is answered, the device has taken up
+/// all that it was told before. QEMU's NVMe controller (7.2) does not survive a reset that overtakes a doorbell.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Asked {
+    NotYet,
+    Waiting,
+    Answered,
+    /// There is no such port, or it takes no flush, or cannot be trusted.
+    Cannot,
 }
 
 enum Progress {
@@ -94,7 +110,9 @@ impl Rescue {
                 Err(BadTarget::Empty | BadTarget::Idle) => return None,
                 Err(error) => Progress::Damaged(error),
             };
-            Some(Case { station, post, was_reset: false, progress })
+            let is_trusted = !trust_nothing && !station.is_suspect();
+            let asked = if is_trusted { Asked::NotYet } else { Asked::Cannot };
+            Some(Case { station, post, was_reset: false, asked, progress })
         });
         for slot in &mut cases {
             *slot = found.next();
@@ -216,7 +234,9 @@ impl Rescue {
         }
         if doubtful {
             let is_reset = self.resets.contains(&Some(station.controller));
-            if !is_reset && self.has_to_wait(station.controller, in_flight) {
+            // Nobody else uses the port once there is nothing to wait for.
+            if !is_reset && (self.has_to_wait(station.controller, in_flight) || in_flight && !self.has_had_time(index))
+            {
                 return;
             }
             if !is_reset {
@@ -234,14 +254,30 @@ impl Rescue {
         }
     }
 
+    /// Whether a disk that has requests was left the time to take them up, and mostly to finish them.
+    fn has_had_time(&mut self, index: usize) -> bool {
+        let waited_ns = clock::now_ns().saturating_sub(self.since_ns);
+        let Some(Some(case)) = self.cases.get_mut(index) else { return true };
+        // SAFETY: this is the crash path, and the reference ends with the function.
+        let port = unsafe { case.station.port() };
+        if case.asked == Asked::NotYet {
+            let is_asked = port.state() == State::Ready && port.submit(ASKS, Request::Flush).is_ok();
+            case.asked = if is_asked { Asked::Waiting } else { Asked::Cannot };
+        }
+        if case.asked == Asked::Waiting && port.poll().is_some_and(|completion| completion.tag == ASKS) {
+            case.asked = Asked::Answered;
+        }
+        match case.asked {
+            Asked::Answered => true,
+            Asked::NotYet | Asked::Waiting => waited_ns >= ASKED_NS,
+            Asked::Cannot => waited_ns >= FINISH_NS,
+        }
+    }
+
     /// Whether others come before the reset of a controller: those on it that need none, and if requests may hold the
     /// reset up, those on other controllers that cannot be held up.
     fn has_to_wait(&self, controller: Controller, in_flight: bool) -> bool {
-        let waited_ns = clock::now_ns().saturating_sub(self.since_ns);
-        if in_flight && waited_ns < FINISH_NS {
-            return true;
-        }
-        let gives_way = in_flight && waited_ns < GIVE_WAY_NS;
+        let gives_way = in_flight && clock::now_ns().saturating_sub(self.since_ns) < GIVE_WAY_NS;
         self.cases().any(|other| match other.progress {
             Progress::Working(..) if other.station.controller == controller => true,
             Progress::Waiting { doubtful: false, .. } => other.station.controller == controller || gives_way,
