@@ -72,7 +72,7 @@ fn in_a_reset_that_is_to_bring_a_disk_back() {
         scene.disk(0).faults = vec!["eio-write@9999999".parse().unwrap()];
         let words = "app=lines:1000000 loglevel=info disk_patience_ms=100";
         let mut running = scene.start(&format!("{words} crash=panic-in-driver:virtio.{step} crash.at=virtio.{step}:2"));
-        running.wait_for_serial("now logging to vda at").unwrap();
+        running.wait_for_serial("kernel::diag::lines: line ").unwrap();
         running.hold_next_write(0).unwrap();
         running.wait_for_serial("no longer logging to vda").unwrap();
         running.release_write(0).unwrap();
