@@ -147,13 +147,14 @@ fn a_disk_that_hangs_while_it_is_searched_holds_up_no_other() {
     running.kill().unwrap();
 }
 
-/// Waits until an idle guest logs to these consoles, and has said last that all of its records are durable.
+/// Waits until an idle guest logs to these consoles, and has said that all of its records are durable: before or after it shows them.
 fn wait_until_idle(running: &Running, names: &[&str]) {
     let is_idle = |bytes: &[u8]| {
         let text = String::from_utf8_lossy(bytes);
         let records = text.lines().filter(|line| line.starts_with('[')).count();
         let all_log = names.iter().all(|name| text.contains(&format!("now logging to {name}")));
-        all_log && text.ends_with(&format!("\ndurable {records}\r\n"))
+        let durable = text.lines().rev().find_map(|line| line.strip_prefix("durable ")?.parse::<usize>().ok());
+        all_log && text.ends_with('\n') && durable == Some(records)
     };
     let limit = Instant::now() + Duration::from_secs(60);
     let came = running.serial().wait_until(Some(limit), is_idle);
