@@ -4,7 +4,7 @@ mod support;
 
 use block::{BlockDevice, Completion, ErrorKind, Geometry, Refused, Request, State, Tag, WriteCache};
 use block_fake::{Disk, Effect, Fault, Kind, Order, Port, Settings};
-use blockconsole::console::{BadTarget, Outcome, RESERVE, Reason, Target, TargetCell};
+use blockconsole::console::{BadTarget, Outcome, Pending, RESERVE, Reason, Target, TargetCell};
 use blockconsole::crash::{self, Report, Verdict};
 use support::rig::{Dying, line};
 use support::{MIB, Rig, disk, formatted, header};
@@ -177,6 +177,41 @@ fn a_write_that_hangs_is_reset_away_and_made_again() {
     assert_complete(&rig, record(), 40, "a hanging write");
 }
 
+/// The device was reset by somebody else, or has answered what was in flight: lines of the same block that was padded before.
+#[test]
+fn a_write_that_is_over_is_made_again_without_a_reset() {
+    for (what, effect) in [("lost", Effect::Hang), ("failed", Effect::Fail(ErrorKind::Media))] {
+        let disk = disk(4096, 4);
+        let mut rig = Rig::boot(&disk);
+        for _ in 0..4 {
+            rig.log_lines(1, 200);
+            rig.finish();
+        }
+        disk.inject(Fault::new(effect).kind(Kind::Write).times(1));
+        rig.log_lines(1, 200);
+        rig.console.finish(rig.ring.written());
+        // Nobody takes the completion, if there is one.
+        while rig.console.in_flight() == 0 {
+            rig.now_ns += 1_000_000;
+            rig.console.pump(&mut rig.port, &rig.ring, rig.now_ns);
+        }
+        rig.log_lines(1, 200);
+        rig.console.pump(&mut rig.port, &rig.ring, rig.now_ns);
+        let target = rig.cell.load().expect("a target");
+        assert!(target.in_flight);
+        let mut port = disk.port();
+        port.recover();
+        while port.state() != State::Ready {
+            assert!(port.poll().is_none());
+        }
+        let before = disk.counts();
+        let cell: &'static TargetCell = Box::leak(Box::new(TargetCell::new()));
+        let outcome = Dying::knowing(Pending::Over, &rig, &target, record(), cell).run();
+        assert_eq!((outcome, disk.counts().resets), (Outcome::Done, before.resets), "{what}");
+        assert_complete(&rig, record(), 6, what);
+    }
+}
+
 #[test]
 fn a_failing_write_is_made_once_more() {
     for kind in [Kind::Write, Kind::Flush, Kind::Read] {
@@ -282,7 +317,8 @@ fn a_stopped_console_is_left_alone() {
     let target = rig.cell.load().expect("a target");
     let crash = blockconsole::console::Crash { facts: support::rig::FACTS, record: b"x", until: 0 };
     let cell: &'static TargetCell = Box::leak(Box::new(TargetCell::new()));
-    let console = support::rig::TestConsole::resume(&target, crash, cell, support::rig::buffers(4096));
+    let console =
+        support::rig::TestConsole::resume(&target, Pending::MayArrive, crash, cell, support::rig::buffers(4096));
     assert_eq!(console.err(), Some(BadTarget::Idle));
 }
 

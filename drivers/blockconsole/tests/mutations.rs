@@ -27,7 +27,7 @@ const fn mutation(
     Mutation { name, file, from, to, test }
 }
 
-const MUTATIONS: [Mutation; 38] = [
+const MUTATIONS: [Mutation; 39] = [
     mutation(
         "no-flush-before-entry",
         "console/next_tile.rs",
@@ -202,8 +202,15 @@ const MUTATIONS: [Mutation; 38] = [
     mutation(
         "no-reset-after-a-crash",
         "console/resume.rs",
-        "must_reset: target.in_flight,",
+        "must_reset: target.in_flight && pending == Pending::MayArrive,",
         "must_reset: target.in_flight && target.is_idle,",
+        "crash_path",
+    ),
+    mutation(
+        "what-was-in-flight-counts-as-written",
+        "console/resume.rs",
+        "was_in_flight: target.in_flight,",
+        "was_in_flight: target.in_flight && pending == Pending::MayArrive,",
         "crash_path",
     ),
     mutation(

@@ -64,9 +64,10 @@ impl<P: Platform> Controller<P> {
         }
         let (reserve_io, _) =
             parts.io(MAIN_QUEUE, config.crash_queue_depth.min(RESERVE_DEPTH)).ok_or_else(no_memory)?;
-        let crash_role = Role::Crash { flag: flag.clone() };
+        let watches = [main_io.queue().watch(), crash_io.queue().watch()];
+        let crash_role = Role::Crash { flag: flag.clone(), watches: watches.clone() };
         // Nobody makes a queue pair for the reserve: its flag is never set.
-        let reserve_role = Role::Crash { flag: SpareFlag::new() };
+        let reserve_role = Role::Crash { flag: SpareFlag::new(), watches: watches.clone() };
         let main_role = Role::Main { spare, flag, granted: false };
         let crash = parts.engine(crash_role, config.crash_timeouts, crash_io).ok_or_else(no_memory)?;
         let reserve = parts.engine(reserve_role, config.crash_timeouts, reserve_io).ok_or_else(no_memory)?;
@@ -74,7 +75,7 @@ impl<P: Platform> Controller<P> {
         main.phase = Phase::Fresh;
         Ok(Self {
             main: Arc::new(Shared::new(main)),
-            crash: Arc::new(CrashSide::new(crash, reserve)),
+            crash: Arc::new(CrashSide::new(crash, reserve, watches, parts.registers.clone())),
             namespaces_taken: false,
             crash_ports_taken: false,
         })

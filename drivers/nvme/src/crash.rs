@@ -2,14 +2,18 @@
 //!
 //! What a crash port needs was set aside when the controller was started: an engine with queues, a data page and
 //! PRP lists of its own. It takes no lock of the main engine's and reads nothing that the main engine writes,
-//! with the exception of one word that says whether the spare I/O queue pair exists. So it does not matter what
-//! the main engine was doing, or that it holds its lock:
+//! with the exception of two words: whether the spare I/O queue pair exists, and how far its own pair is. So it does not
+//! matter what the main engine was doing, or that it holds its lock:
 //!
 //! - If the spare pair exists and the controller runs, [`state`](BlockDevice::state) is `Ready` and the port can
 //!   be used at once. What the main engine has in flight goes on, and may still reach the medium.
 //! - Otherwise the state is `Dead(NotReady)`, and [`recover`](BlockDevice::recover) must come first. It stops
 //!   the controller, whatever that was doing, and brings it up again on the port's own queues. From then on
 //!   nothing of the main engine's can reach the medium.
+//!
+//! [`unanswered`](CrashPort::unanswered) says whether the main engine has anything in flight. Once it has not, nothing of it can reach the
+//! medium any more, and a port that is `Ready` is as good as after a reset. And a reset amid commands is not harmless everywhere: QEMU's
+//! controller (7.2) does not survive one that overtakes a doorbell, and makes the whole machine wait for commands that hang.
 //!
 //! The crash ports of a controller's namespaces share an engine, as the namespaces do: `recover` on one of them
 //! is a reset for all. Once a crash port has been used, the main engine and its namespaces must not be.
@@ -53,6 +57,11 @@ impl<P: Platform> CrashController<P> {
         self.side.recover();
     }
 
+    /// See [`CrashPort::unanswered`].
+    pub fn unanswered(&self) -> Option<u32> {
+        self.side.unanswered()
+    }
+
     /// Drives what is under way. Does not wait.
     pub fn poll(&mut self) {
         let _ = self.side.with(Engine::service);
@@ -86,6 +95,14 @@ impl<P: Platform> CrashPort<P> {
     /// What the namespace is.
     pub const fn info(&self) -> &NamespaceInfo {
         &self.port.info
+    }
+
+    /// How many I/O commands the controller has been given and not answered yet, by the main engine and by crash ports, of all
+    /// namespaces. Takes no lock. `None` if it cannot be said: memory was overwritten, or the controller has failed for good.
+    ///
+    /// A command that was interrupted at the very instruction that hands it over counts as given, and will never be answered.
+    pub fn unanswered(&self) -> Option<u32> {
+        self.port.side.unanswered()
     }
 
     /// The next thing that happened on the crash ports of this controller.

@@ -29,6 +29,7 @@ use crate::recovery::Abort;
 use crate::spec::CompletionEntry;
 use crate::spec::register::{self, ALL_ONES, Capabilities, csts};
 use crate::status::Status;
+use crate::watch::Watch;
 
 /// How often the status register and the deadlines are looked at: a register read costs as much as many
 /// looks at a queue.
@@ -87,6 +88,8 @@ pub(crate) enum Role {
     Crash {
         /// Where the other one says that the spare pair exists.
         flag: SpareFlag,
+        /// The I/O queue pairs that are in use when this one takes over.
+        watches: [Watch; 2],
     },
 }
 
@@ -154,7 +157,7 @@ impl<P: Platform> Engine<P> {
 
     /// Whether the dormant crash engine can go to work at once: the spare pair exists, and the controller runs.
     fn can_wake(&self) -> bool {
-        let Role::Crash { flag } = &self.role else { return false };
+        let Role::Crash { flag, .. } = &self.role else { return false };
         if self.members.is_empty() {
             return false;
         }

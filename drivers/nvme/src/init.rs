@@ -26,6 +26,7 @@ use crate::engine::{CHECK_INTERVAL_NS, Engine, MAX_STRAYS, Role};
 use crate::event::{Cause, Event, Failure, ResetReason};
 use crate::prepare::Step;
 use crate::spec::register::{self, ALL_ONES, TIMEOUT_UNIT_NS, cc, csts};
+use crate::watch::Watch;
 
 /// How often bringing a controller up is attempted in one reset.
 const ATTEMPTS: u8 = 2;
@@ -202,7 +203,8 @@ impl<P: Platform> Engine<P> {
         }
         self.admin.clear();
         self.io.queue_mut().clear();
-        if let Role::Crash { .. } = self.role {
+        if let Role::Crash { watches, .. } = &self.role {
+            watches.iter().for_each(Watch::retire);
             // From here on the controller is this engine's: the pair need not be a spare one, which there may not be.
             self.io.queue_mut().rename(1, self.capabilities);
         }

@@ -51,6 +51,7 @@ mod shared;
 mod slots;
 pub mod spec;
 mod status;
+mod watch;
 
 pub use attach::{AttachError, attach};
 pub use bytes::Text;

@@ -20,20 +20,21 @@
 //! gives room back, is rung when some room is due, not for each completion; see [`QueuePair::owes_room`].
 
 use platform::dma::{PAGE_SIZE, barrier};
-use platform::{DmaBuffer, Platform, Registers};
+use platform::{DmaBuffer, Platform, Registers, SharedMemory};
 
 use crate::spec::register::Capabilities;
 use crate::spec::{Command, CompletionEntry};
+use crate::watch::{Position, Progress, Watch};
 
 /// A queue pair, with its memory.
 pub(crate) struct QueuePair {
     id: u16,
     entries: u16,
     submissions: DmaBuffer,
-    completions: DmaBuffer,
+    completions: SharedMemory,
     tail: u16,
-    head: u16,
-    phase: bool,
+    position: Position,
+    progress: Progress,
     /// Entries before the head that were not given back yet.
     unacknowledged: u16,
     submission_doorbell: usize,
@@ -48,10 +49,10 @@ impl QueuePair {
             id,
             entries,
             submissions: platform.allocate_dma(bytes(size_of::<Command>()), PAGE_SIZE)?,
-            completions: platform.allocate_dma(bytes(size_of::<CompletionEntry>()), PAGE_SIZE)?,
+            completions: platform.allocate_dma(bytes(size_of::<CompletionEntry>()), PAGE_SIZE)?.into(),
             tail: 0,
-            head: 0,
-            phase: true,
+            position: Position::START,
+            progress: Progress::new(),
             unacknowledged: 0,
             submission_doorbell: capabilities.submission_doorbell(id),
             completion_doorbell: capabilities.completion_doorbell(id),
@@ -62,15 +63,20 @@ impl QueuePair {
 
     /// Makes the pair as a controller expects a new one. Only while no controller knows of it.
     pub(crate) fn clear(&mut self) {
-        (self.tail, self.head, self.phase, self.unacknowledged) = (0, 0, true, 0);
+        (self.tail, self.position, self.unacknowledged) = (0, Position::START, 0);
         self.submissions.as_mut().fill(0);
         // Poison: all ones but for the phase tag. If only the tag gets written, what there is names no command of ours.
-        for entry in self.completions.as_mut().chunks_exact_mut(size_of::<CompletionEntry>()) {
-            entry.fill(0xFF);
-            if let Some(byte) = entry.get_mut(PHASE_BYTE) {
-                *byte &= !1;
-            }
+        for start in (0..self.completions.len()).step_by(size_of::<CompletionEntry>()) {
+            self.completions.write::<u64>(start, u64::MAX);
+            self.completions.write::<u32>(start + 8, u32::MAX);
+            self.completions.write::<u32>(start + TAGGED, !CompletionEntry::PHASE);
         }
+        self.progress.set(self.position);
+    }
+
+    /// A look at it, for somebody else.
+    pub(crate) fn watch(&self) -> Watch {
+        Watch::new(&self.progress, &self.completions, self.entries)
     }
 
     /// Gives the pair another id, and so other doorbells. Only while no controller knows of it.
@@ -114,19 +120,21 @@ impl QueuePair {
             }
             self.submissions.write::<u64>(start + 8 * index, word);
         }
-        self.tail = self.after(self.tail);
+        self.tail = if self.tail + 1 >= self.entries { 0 } else { self.tail + 1 };
+        self.position.submitted = self.position.submitted.wrapping_add(1);
     }
 
     /// Tells the controller of the commands up to the tail.
     pub(crate) fn ring(&self, registers: &impl Registers) {
+        self.progress.set(self.position);
         registers.write32(self.submission_doorbell, u32::from(self.tail));
     }
 
     /// The next completion, if there is one. It stays until [`Self::advance`].
     pub(crate) fn peek(&self) -> Option<CompletionEntry> {
-        let start = usize::from(self.head) * size_of::<CompletionEntry>();
-        let last = self.completions.read::<u32>(start + 12)?;
-        if (last & CompletionEntry::PHASE != 0) != self.phase {
+        let start = usize::from(self.position.head) * size_of::<CompletionEntry>();
+        let last = self.completions.read::<u32>(start + TAGGED)?;
+        if (last & CompletionEntry::PHASE != 0) != self.position.phase {
             return None;
         }
         barrier();
@@ -143,11 +151,11 @@ impl QueuePair {
 
     /// Moves on to the next completion.
     pub(crate) fn advance(&mut self) {
-        self.head = self.after(self.head);
+        let Position { head, phase, completed, .. } = self.position;
+        let (head, phase) = after(head, phase, self.entries);
+        self.position = Position { head, phase, completed: completed.wrapping_add(1), ..self.position };
         self.unacknowledged = self.unacknowledged.saturating_add(1);
-        if self.head == 0 {
-            self.phase = !self.phase;
-        }
+        self.progress.set(self.position);
     }
 
     /// Whether entries should be given back, with at most `depth` commands in flight: the controller must find
@@ -161,18 +169,26 @@ impl QueuePair {
     /// Gives the entries before the head back to the controller.
     pub(crate) fn acknowledge(&mut self, registers: &impl Registers) {
         self.unacknowledged = 0;
-        registers.write32(self.completion_doorbell, u32::from(self.head));
+        registers.write32(self.completion_doorbell, u32::from(self.position.head));
     }
 
     /// Whether a completion can be one of this queue's: from its submission queue, with a head inside it.
     pub(crate) const fn is_sane(&self, entry: &CompletionEntry) -> bool {
         entry.sq_id == self.id && entry.sq_head < self.entries
     }
-
-    const fn after(&self, index: u16) -> u16 {
-        if index + 1 >= self.entries { 0 } else { index + 1 }
-    }
 }
 
-/// The byte of a completion entry whose bit 0 is the phase tag.
-const PHASE_BYTE: usize = core::mem::offset_of!(CompletionEntry, status);
+/// Where a completion entry has the dword with its phase tag.
+const TAGGED: usize = 12;
+const _: () = assert!(core::mem::offset_of!(CompletionEntry, status) == TAGGED + 2);
+
+/// Whether the controller has written a completion at this place of a completion queue.
+pub(crate) fn is_posted(completions: &SharedMemory, head: u16, phase: bool) -> bool {
+    let tagged = completions.read::<u32>(usize::from(head) * size_of::<CompletionEntry>() + TAGGED);
+    tagged.is_some_and(|tagged| (tagged & CompletionEntry::PHASE != 0) == phase)
+}
+
+/// The place after that in a completion queue, with the phase tag that new entries have there.
+pub(crate) const fn after(head: u16, phase: bool, entries: u16) -> (u16, bool) {
+    if head + 1 >= entries { (0, !phase) } else { (head + 1, phase) }
+}

@@ -1,13 +1,16 @@
 //! Engines and their handles, and the locks between them that nobody waits for.
 
+use alloc::sync::Arc;
 use core::sync::atomic::{AtomicBool, Ordering};
 
 use block::{ErrorKind, State};
-use platform::Platform;
+use platform::{Platform, Registers};
 use spin::Mutex;
 
 use crate::engine::Engine;
 use crate::event::ResetReason;
+use crate::spec::register::{self, ALL_ONES, csts};
+use crate::watch::Watch;
 
 /// One side of a controller, as its handles use it: the main driver, or the crash path.
 pub(crate) trait Side<P: Platform> {
@@ -59,11 +62,38 @@ pub(crate) struct CrashSide<P: Platform> {
     /// The first was found in use when a reset was asked for. A crash path is alone on the machine, so whoever
     /// uses it was interrupted for good.
     fell_back: AtomicBool,
+    /// The I/O queue pairs of whoever was interrupted: the main engine, and the first one here.
+    watches: [Watch; 2],
+    registers: Arc<P::Registers>,
 }
 
 impl<P: Platform> CrashSide<P> {
-    pub(crate) const fn new(first: Engine<P>, reserve: Engine<P>) -> Self {
-        Self { first: Shared::new(first), reserve: Shared::new(reserve), fell_back: AtomicBool::new(false) }
+    pub(crate) const fn new(
+        first: Engine<P>,
+        reserve: Engine<P>,
+        watches: [Watch; 2],
+        registers: Arc<P::Registers>,
+    ) -> Self {
+        let fell_back = AtomicBool::new(false);
+        Self { first: Shared::new(first), reserve: Shared::new(reserve), fell_back, watches, registers }
+    }
+
+    /// How many I/O commands the controller has not answered; `None` if that cannot be said.
+    pub(crate) fn unanswered(&self) -> Option<u32> {
+        let mut sum = 0;
+        for watch in &self.watches {
+            sum += u32::from(watch.unanswered()?);
+        }
+        if sum == 0 {
+            return Some(0);
+        }
+        match self.registers.read32(register::CSTS) {
+            ALL_ONES => Some(0),
+            status if status & csts::FATAL != 0 => None,
+            // One that has been stopped has none, whatever it was told before.
+            status if status & csts::READY == 0 => Some(0),
+            _ => Some(sum),
+        }
     }
 
     /// Does something with both engines, one after the other; `None` if one of them is in use.

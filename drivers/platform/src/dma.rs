@@ -1,7 +1,7 @@
 //! Memory that processor and device share.
 
 use core::ptr::NonNull;
-use core::sync::atomic::{Ordering, fence};
+use core::sync::atomic::{AtomicU8, AtomicU16, AtomicU32, AtomicU64, Ordering, fence};
 
 /// The unit in which DMA memory is set aside, and that device page lists count in.
 pub const PAGE_SIZE: usize = 4096;
@@ -28,7 +28,7 @@ unsafe impl Send for DmaBuffer {}
 unsafe impl Sync for DmaBuffer {}
 
 /// Plain integers that shared memory is read and written in.
-pub trait Word: Copy + private::Sealed {}
+pub trait Word: private::Sealed {}
 impl Word for u8 {}
 impl Word for u16 {}
 impl Word for u32 {}
@@ -36,12 +36,33 @@ impl Word for u64 {}
 
 mod private {
     /// Keeps [`Word`](super::Word) to the four integers that have no padding and no invalid values.
-    pub trait Sealed {}
-    impl Sealed for u8 {}
-    impl Sealed for u16 {}
-    impl Sealed for u32 {}
-    impl Sealed for u64 {}
+    pub trait Sealed: Copy {
+        /// The same integer, for accesses that race with others.
+        type Atomic;
+        fn load(from: &Self::Atomic) -> Self;
+        fn store(self, to: &Self::Atomic);
+    }
 }
+
+macro_rules! words {
+    ($($word:ty: $atomic:ty),*) => {
+        $(impl private::Sealed for $word {
+            type Atomic = $atomic;
+
+            #[inline]
+            fn load(from: &$atomic) -> Self {
+                from.load(Ordering::Relaxed)
+            }
+
+            #[inline]
+            fn store(self, to: &$atomic) {
+                to.store(self, Ordering::Relaxed);
+            }
+        })*
+    };
+}
+
+words!(u8: AtomicU8, u16: AtomicU16, u32: AtomicU32, u64: AtomicU64);
 
 impl DmaBuffer {
     /// Makes a buffer of memory that the caller gives away.
@@ -108,6 +129,69 @@ impl DmaBuffer {
         }
         // SAFETY: `offset` is within the memory that `self` owns.
         Some(unsafe { self.start.add(offset) }.cast())
+    }
+}
+
+/// A piece of DMA memory that is shared for good: with a device, and by all copies of this handle. Words are never torn, and
+/// accesses of different copies may race.
+#[derive(Clone, Debug)]
+pub struct SharedMemory {
+    start: NonNull<u8>,
+    bus_address: u64,
+    len: usize,
+}
+
+// SAFETY: all accesses are atomic (see `word`), and nothing in the memory is tied to a thread.
+unsafe impl Send for SharedMemory {}
+// SAFETY: as for `Send`.
+unsafe impl Sync for SharedMemory {}
+
+impl From<DmaBuffer> for SharedMemory {
+    fn from(buffer: DmaBuffer) -> Self {
+        let DmaBuffer { start, bus_address, len } = buffer;
+        Self { start, bus_address, len }
+    }
+}
+
+impl SharedMemory {
+    /// Where devices see the first byte.
+    pub const fn bus_address(&self) -> u64 {
+        self.bus_address
+    }
+
+    /// Size in bytes.
+    pub const fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Whether it has no bytes.
+    pub const fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// Reads a word; `None` if it does not lie inside, aligned.
+    #[inline]
+    pub fn read<W: Word>(&self, offset: usize) -> Option<W> {
+        self.word::<W>(offset).map(W::load)
+    }
+
+    /// Writes a word; `false` if it does not lie inside, aligned.
+    #[inline]
+    pub fn write<W: Word>(&self, offset: usize, value: W) -> bool {
+        self.word::<W>(offset).map(|word| value.store(word)).is_some()
+    }
+
+    #[inline]
+    fn word<W: Word>(&self, offset: usize) -> Option<&W::Atomic> {
+        let size = size_of::<W>();
+        let end = offset.checked_add(size)?;
+        if end > self.len || !offset.is_multiple_of(size) {
+            return None;
+        }
+        // SAFETY: the memory was a `DmaBuffer`'s, so it is valid for ever and aligned to 8, and that buffer was given up for
+        // this; `offset` is inside and aligned; an atomic has the layout of its word, for which any bytes will do; and the
+        // processor gets at it by such atomics only.
+        Some(unsafe { self.start.add(offset).cast::<W::Atomic>().as_ref() })
     }
 }
 

@@ -12,7 +12,7 @@ pub mod dma;
 pub mod registers;
 
 pub use clock::{Clock, Deadline};
-pub use dma::DmaBuffer;
+pub use dma::{DmaBuffer, SharedMemory};
 pub use registers::Registers;
 
 /// A machine, as a driver sees it. Cheap to clone: a handle.

@@ -332,7 +332,7 @@ pub(crate) enum Health {
 }
 
 /// Whether the registers are gone: no device has all of these bits set at once.
-fn is_gone(status: DeviceStatus) -> bool {
+pub(crate) fn is_gone(status: DeviceStatus) -> bool {
     status.contains(DeviceStatus::all())
 }
 

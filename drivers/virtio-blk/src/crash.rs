@@ -11,7 +11,7 @@ use crate::port::Port;
 /// A second way to a disk, for when the code that uses the [`Disk`](crate::Disk) is never to run again.
 ///
 /// Made together with the disk, with memory, a transport and clock handle of its own, and no lock: of what the
-/// interrupted code may have left half-done it touches only device registers.
+/// interrupted code may have left half-done it touches only device registers, and one word that says how many requests there were.
 /// - After [`arm`](Self::arm) with a session that has a spare queue, requests go to that queue at once. If
 ///   the device turns out not to be running (it was being reset when the crash came), the first submission is refused and
 ///   starts a recovery by itself.
@@ -39,6 +39,15 @@ impl<P: Platform, T: Transport> CrashPort<P, T> {
     /// The next thing that happened.
     pub fn next_event(&mut self) -> Option<Event> {
         self.0.next_event()
+    }
+
+    /// How many requests the device has been given and not answered yet, by the disk and by this port. Once it is 0, nothing of the
+    /// disk's can reach the medium any more, and a port that is `Ready` is as good as after a reset. `None` if it cannot be said:
+    /// memory was overwritten, or the device asks for a reset.
+    ///
+    /// Rings the disk's doorbell once more, if need be: that may be what the crash interrupted.
+    pub fn unanswered(&mut self) -> Option<u32> {
+        self.0.unanswered()
     }
 
     /// How many requests the device has.

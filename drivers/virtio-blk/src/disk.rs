@@ -33,6 +33,7 @@ pub fn open<P: Platform, T: Transport>(
     let mut crash = Port::new(platform.clone(), crash_transport, requests.max(spare), None)?;
     crash.stand_by();
     let disk = Port::new(platform, transport, requests, Some(crash.queue_memory()))?;
+    crash.watch(&disk);
     Some((Disk(disk), CrashPort(crash)))
 }
 

@@ -70,6 +70,7 @@ mod port;
 mod queue;
 pub mod spec;
 pub mod transport;
+mod watch;
 
 pub use controller::{Session, Silence, Timeouts};
 pub use crash::{CHECKPOINTS, CrashPort};

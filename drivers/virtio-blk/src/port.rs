@@ -4,10 +4,10 @@ mod silence;
 
 use block::{Completion, Error, ErrorKind, Geometry, Refused, Request, State, Tag, WriteCache};
 use platform::{Deadline, DmaBuffer, Platform};
-use virtio_drivers::transport::Transport;
+use virtio_drivers::transport::{DeviceStatus, Transport};
 
 use crate::controller::{
-    CHECK_NS, Controller, Failure, Health, Phase, Queues, REQUEST_QUEUE, SPARE_QUEUE, Session, Step, Timeouts,
+    CHECK_NS, Controller, Failure, Health, Phase, Queues, REQUEST_QUEUE, SPARE_QUEUE, Session, Step, Timeouts, is_gone,
 };
 use crate::crash::points;
 use crate::event::{Event, Events, RequestName};
@@ -15,6 +15,7 @@ use crate::flight::{Flight, Flights};
 use crate::geometry::Limits;
 use crate::queue::{Data, QueueMemory, Shape, SplitQueue, Used};
 use crate::spec::{Features, SECTOR_SIZE, request};
+use crate::watch::Watch;
 
 /// What a disk did so far, for logs and tests.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -37,6 +38,10 @@ pub(crate) struct Port<P: Platform, T: Transport> {
     queue: SplitQueue,
     /// Which queue of the device it is.
     number: u16,
+    /// On a crash port: the queues that are in use when it takes over, the disk's and its own.
+    watches: Option<[Watch; 2]>,
+    /// Whether the disk's doorbell was rung once more.
+    has_rung: bool,
     /// The crash port's queue, which the disk sets up beside its own.
     spare: Option<QueueMemory>,
     session: Option<Session>,
@@ -67,6 +72,8 @@ impl<P: Platform, T: Transport> Port<P, T> {
             controller: Controller::new(platform, transport, Timeouts::DEFAULT, Phase::Fresh),
             queue,
             number: REQUEST_QUEUE,
+            watches: None,
+            has_rung: false,
             spare,
             session: None,
             flights: Flights::new(),
@@ -86,6 +93,35 @@ impl<P: Platform, T: Transport> Port<P, T> {
     pub(crate) fn stand_by(&mut self) {
         self.dismiss(Failure::new(ErrorKind::NotReady, "the device has to be recovered first"));
         self.controller.timeouts = Timeouts::CRASH;
+    }
+
+    /// On a crash port: keeps an eye on the disk's requests, and on those of a crash path that was interrupted.
+    pub(crate) fn watch(&mut self, disk: &Self) {
+        self.watches = Some([disk.queue.watch(), self.queue.watch()]);
+    }
+
+    /// How many requests the device was given and has not answered, by the disk or by this crash port; `None` if that cannot be said.
+    pub(crate) fn unanswered(&mut self) -> Option<u32> {
+        let mut sum = 0;
+        for watch in self.watches.iter().flatten() {
+            sum += u32::from(watch.unanswered()?);
+        }
+        if sum == 0 {
+            return Some(0);
+        }
+        let status = self.controller.transport.get_status();
+        if is_gone(status) || !status.contains(DeviceStatus::DRIVER_OK) {
+            // Whatever it was given before: it has been reset since, and not started again.
+            return Some(0);
+        }
+        if status.contains(DeviceStatus::DEVICE_NEEDS_RESET) {
+            return None;
+        }
+        if !core::mem::replace(&mut self.has_rung, true) {
+            // It may have been interrupted between a request and its doorbell.
+            self.controller.transport.notify(REQUEST_QUEUE);
+        }
+        Some(sum)
     }
 
     fn dismiss(&mut self, failure: Failure) {
@@ -354,6 +390,7 @@ impl<P: Platform, T: Transport> Port<P, T> {
             Step::Reset => {
                 self.flights.abort(self.controller.platform.now_ns());
                 self.queue.forget();
+                self.watches.iter().flatten().for_each(Watch::retire);
                 if let Phase::Dead(failure) = self.controller.phase {
                     self.why = failure.why;
                     self.events.push(Event::Dead(failure.why));

@@ -22,10 +22,11 @@
 
 use core::sync::atomic::{Ordering, fence};
 
-use platform::{DmaBuffer, Platform, dma::barrier};
+use platform::{Platform, SharedMemory, dma::barrier};
 
 use crate::crash::points;
 use crate::spec::{request, ring};
+use crate::watch::{self, Watch};
 
 /// Most requests in flight.
 pub const SLOTS: usize = 64;
@@ -154,7 +155,7 @@ pub(crate) struct Used {
 
 /// A split virtqueue and the memory of its requests.
 pub(crate) struct SplitQueue {
-    memory: DmaBuffer,
+    memory: SharedMemory,
     room: u16,
     shape: Shape,
     layout: Layout,
@@ -170,9 +171,15 @@ impl SplitQueue {
     /// Sets aside memory for a queue of up to `room` entries.
     pub(crate) fn allocate<P: Platform>(platform: &P, room: u16) -> Option<Self> {
         let layout = Layout::new(room);
-        let memory = platform.allocate_dma(layout.end, ring::LEGACY_ALIGN)?;
+        let memory = platform.allocate_dma(layout.end + watch::WORD, ring::LEGACY_ALIGN)?.into();
+        Watch::new(SharedMemory::clone(&memory)).retire();
         let shape = Shape { entries: 1, slots: 0, indirect: false };
         Some(Self { memory, room, shape, layout, available: 0, used: 0, in_flight: 0 })
+    }
+
+    /// A look at it, for somebody else.
+    pub(crate) fn watch(&self) -> Watch {
+        Watch::new(self.memory.clone())
     }
 
     /// Where it is.
@@ -189,12 +196,18 @@ impl SplitQueue {
         self.put(self.layout.available + ring::AVAILABLE_INDEX, 0_u16);
         self.put(self.layout.used + ring::USED_FLAGS, 0_u16);
         self.put(self.layout.used + ring::USED_INDEX, 0_u16);
+        self.note_progress();
         barrier();
     }
 
     /// Takes nothing in flight for granted any more: the device was reset, or is dead.
     pub(crate) const fn forget(&mut self) {
         self.in_flight = 0;
+    }
+
+    /// Says how many requests there were to answer since the queue was made, before the device can see that.
+    fn note_progress(&self) {
+        watch::note(&self.memory, self.layout.used + ring::USED_INDEX, self.available);
     }
 
     /// Whether the device has answered everything that it was ever given since the queue was made, also what was
@@ -259,6 +272,7 @@ impl SplitQueue {
         fence(Ordering::Release); // Q1
         self.available = self.available.wrapping_add(1);
         self.in_flight |= 1 << slot;
+        self.note_progress();
         self.put(self.layout.available + ring::AVAILABLE_INDEX, self.available);
         barrier(); // Q2
         platform.checkpoint(points::SUBMIT_PUBLISHED);

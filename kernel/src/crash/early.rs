@@ -6,6 +6,7 @@
 //! when the crash came may hang; its reset waits until the serial port has shown everything.
 
 use super::kit::{self, Work};
+use super::rescue::HANGS_NS;
 use super::stations::{self, Station, Successor};
 use crate::arch::{clock, cpu};
 use crate::devices::disk::{Disk, Name};
@@ -13,7 +14,7 @@ use crate::devices::platform::Machine;
 use crate::{consoles, scan};
 use alloc::boxed::Box;
 use block::{BlockDevice, State};
-use blockconsole::console::{self, Config, Console, Crash, Outcome};
+use blockconsole::console::{self, Config, Console, Crash, Outcome, Pending};
 use blockconsole::ring::Ring;
 use core::cell::UnsafeCell;
 use core::fmt;
@@ -25,8 +26,6 @@ const MAX: usize = 16;
 /// How long all devices of a turn may take, and each of them once it has come up.
 const ALL_NS: u64 = 5_000_000_000;
 const EACH_NS: u64 = 2_000_000_000;
-/// A search that takes longer than this seems to hang.
-const HANGS_NS: u64 = 50_000_000;
 /// Most namespaces of a controller that are searched.
 const MAX_NAMESPACES: usize = 8;
 static DEVICES: [AtomicPtr<Early>; MAX] = [const { AtomicPtr::new(null_mut()) }; MAX];
@@ -37,6 +36,8 @@ pub struct Early {
     settled: AtomicBool,
     /// When its disks began to be searched, on the kernel's clock; 0: they are not.
     searched_since_ns: AtomicU64,
+    /// It was asked for answers by the crash path, and did not give them.
+    hangs: AtomicBool,
 }
 
 // SAFETY: `way` is touched by the crash path only, once nobody else runs; the rest is atomic.
@@ -63,6 +64,7 @@ fn watch(way: Way) -> Option<&'static Early> {
         way: UnsafeCell::new(way),
         settled: AtomicBool::new(false),
         searched_since_ns: AtomicU64::new(0),
+        hangs: AtomicBool::new(false),
     }));
     place.store((&raw const *early).cast_mut(), Ordering::Release);
     Some(early)
@@ -82,7 +84,9 @@ impl Early {
     /// Whether it may hang, for a crash at this time.
     fn turn(&self, crash_ns: u64) -> Turn {
         let since = self.searched_since_ns.load(Ordering::Relaxed);
-        if since != 0 && crash_ns.saturating_sub(since) > HANGS_NS { Turn::Last } else { Turn::First }
+        // A search that takes so long seems to hang.
+        let is_long = since != 0 && crash_ns.saturating_sub(since) > HANGS_NS;
+        if is_long || self.hangs.load(Ordering::Relaxed) { Turn::Last } else { Turn::First }
     }
 }
 
@@ -197,17 +201,31 @@ pub(super) fn rescue(
     ring: &Ring<'_>,
     found: &mut Found,
 ) {
-    let deadline_ns = clock::now_ns().saturating_add(ALL_NS);
+    let since_ns = clock::now_ns();
+    let deadline_ns = since_ns.saturating_add(ALL_NS);
     let mut jobs = [None; MAX + stations::MAX_DISKS];
     let all = unsettled(turn, crash_ns).map(Job::Early).chain(others.map(Job::Station));
     for (slot, job) in jobs.iter_mut().zip(all) {
-        job.reset();
-        *slot = Some(job);
+        *slot = Some((job, false));
     }
     while jobs.iter().any(Option::is_some) {
         for slot in &mut jobs {
-            let Some(job) = *slot else { continue };
-            let now = clock::now_ns();
+            let Some((job, is_reset)) = slot else { continue };
+            let (job, now) = (*job, clock::now_ns());
+            if !*is_reset {
+                // A reset amid requests is the last resort: see `rescue`.
+                if turn == Turn::First && job.has_requests() {
+                    if now < since_ns.saturating_add(HANGS_NS) {
+                        continue;
+                    }
+                    if job.put_off() {
+                        *slot = None;
+                        continue;
+                    }
+                }
+                job.reset();
+                *is_reset = true;
+            }
             match job.poll() {
                 State::Recovering if now < deadline_ns => continue,
                 State::Ready if now < deadline_ns => {
@@ -223,6 +241,27 @@ pub(super) fn rescue(
 }
 
 impl Job {
+    /// Whether the device is known to have requests that it has not answered.
+    fn has_requests(self) -> bool {
+        let unanswered = match self {
+            // SAFETY: as in `reset`.
+            Self::Early(early) => match unsafe { &mut *early.way.get() } {
+                Way::Nvme { controller, .. } => controller.unanswered(),
+                Way::Virtio(station) => return Self::Station(station).has_requests(),
+            },
+            // SAFETY: as in `reset`.
+            Self::Station(station) => unsafe { station.port() }.unanswered(),
+        };
+        unanswered.is_some_and(|unanswered| unanswered > 0)
+    }
+
+    /// Leaves it for the last turn; `false` if it has none.
+    fn put_off(self) -> bool {
+        let Self::Early(early) = self else { return false };
+        early.hangs.store(true, Ordering::Relaxed);
+        true
+    }
+
     fn reset(self) {
         match self {
             // SAFETY: this is the crash path, the only one to touch it, and the reference ends here.
@@ -330,7 +369,7 @@ fn search(
         // SAFETY: the console before is done, and left nothing with the device: otherwise the loop has ended.
         let _ = Console::new(config, &kit.post.cell, unsafe { kit.post.take_buffers() });
         // SAFETY: as above; the one that was just made is gone again.
-        let resumed = kit.post.cell.load().and_then(|target| unsafe { kit.post.resume(&target, crash) });
+        let resumed = kit.post.cell.load().and_then(|target| unsafe { kit.post.resume(&target, Pending::Over, crash) });
         let Ok(resumed) = resumed else { continue };
         let outcome = write(resumed, port, ring, deadline_ns);
         found.add(name, End::Console(outcome));

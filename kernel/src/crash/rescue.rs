@@ -1,16 +1,18 @@
 //! Writes the rest of the log and the crash record to every console.
 //!
-//! Consoles are polled in turn, so that a disk that hangs holds up no other. Those that had nothing in flight go first, on all
-//! disks. Where something was in flight, the controller is reset, for all of its disks, once the others are done: a virtual
-//! machine stands still while a controller that is being reset waits for its requests, and for ever if one of them hangs. So
-//! those that seem to hang come last of all, when even the serial port has everything.
+//! Consoles are polled in turn, so that a disk that hangs holds up no other. Where requests were in flight, their answers are awaited:
+//! nothing can overtake what is written after that. Where there is no way to the disk without a reset of its controller, that is
+//! made then, for all of its disks, once its other consoles are done. A reset amid requests is the last resort: a virtual machine
+//! stands still while a controller that is being reset waits for its requests, and for ever if one of them hangs; and QEMU's NVMe
+//! controller (7.2) does not survive one that overtakes a doorbell. So disks that seem to hang come last of all, when even the serial
+//! port has everything.
 
 use super::stations::{self, Post, Station, Successor};
 use crate::arch::{clock, cpu};
 use crate::devices::disk::Commands;
 use crate::devices::find::Controller;
-use block::{BlockDevice, ErrorKind, Request, State, Tag};
-use blockconsole::console::{self, BadTarget, Crash, Outcome, Reason};
+use block::{BlockDevice, ErrorKind, State};
+use blockconsole::console::{self, BadTarget, Crash, Outcome, Pending, Reason};
 use blockconsole::ring::Ring;
 use core::fmt;
 use core::sync::atomic::{AtomicUsize, Ordering};
@@ -34,17 +36,13 @@ pub(super) struct Rescue {
     risks_all: bool,
 }
 
-/// How long a disk that has requests is left to finish them before it is reset, where it cannot be asked. A sound one is done by
-/// then, mostly.
+/// How long a disk is left to finish its requests before it is reset, where it is not known whether it has. A sound one is done
+/// by then, mostly.
 const FINISH_NS: u64 = 500_000;
-/// How long it is left to answer where it can be asked: many times what a flush takes, even if the host has other things to do.
-const ASKED_NS: u64 = 20_000_000;
-/// The tag of the flush that asks. It is no console's.
-const ASKS: Tag = Tag(u64::MAX);
 /// How long consoles that need a reset leave the others alone at most.
 const GIVE_WAY_NS: u64 = 1_000_000_000;
-/// A disk that has something, and for so long has not answered anything, seems to hang.
-const HANGS_NS: u64 = 50_000_000;
+/// A disk that has something, and for so long has not answered it, seems to hang.
+pub(super) const HANGS_NS: u64 = 50_000_000;
 
 /// Consoles that have everything, and those that failed, over all levels.
 static DURABLE: AtomicUsize = AtomicUsize::new(0);
@@ -56,28 +54,16 @@ pub(super) struct Case {
     post: &'static Post,
     /// Whether it began with a reset that requests may have held up.
     was_reset: bool,
-    asked: Asked,
     progress: Progress,
-}
-
-/// Before a reset amid requests, the disk is asked for a flush by the port that needs no reset. When that is answered, the device has taken up
-/// all that it was told before. QEMU's NVMe controller (7.2) does not survive a reset that overtakes a doorbell.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Asked {
-    NotYet,
-    Waiting,
-    Answered,
-    /// There is no such port, or it takes no flush, or cannot be trusted.
-    Cannot,
 }
 
 enum Progress {
     /// It has not been begun.
     Waiting {
-        /// Whether a request of it, or of its neighbours on the disk, was with the device: a reset may wait for that.
+        /// Whether a request of it, or of its neighbours on the disk, was with the device.
         in_flight: bool,
-        /// Whether its controller must be reset first.
-        doubtful: bool,
+        /// Whether its controller must be reset first: there is no other way, or it cannot be trusted.
+        must_reset: bool,
         /// Whether the disk seems to hang.
         hangs: bool,
     },
@@ -101,18 +87,16 @@ impl Rescue {
                 Ok(target) => {
                     // SAFETY: this is the crash path, or its rehearsal, and the reference ends here.
                     let is_ready = unsafe { station.port() }.state() == State::Ready;
-                    let doubtful = trust_nothing || target.in_flight || station.is_suspect() || !is_ready;
+                    let must_reset = trust_nothing || station.is_suspect() || !is_ready;
                     let in_flight = target.in_flight || station.is_busy();
                     let hangs = in_flight && station.silent_ns() > HANGS_NS;
-                    Progress::Waiting { in_flight, doubtful, hangs }
+                    Progress::Waiting { in_flight, must_reset, hangs }
                 }
                 // It is only just being made.
                 Err(BadTarget::Empty | BadTarget::Idle) => return None,
                 Err(error) => Progress::Damaged(error),
             };
-            let is_trusted = !trust_nothing && !station.is_suspect();
-            let asked = if is_trusted { Asked::NotYet } else { Asked::Cannot };
-            Some(Case { station, post, was_reset: false, asked, progress })
+            Some(Case { station, post, was_reset: false, progress })
         });
         for slot in &mut cases {
             *slot = found.next();
@@ -135,7 +119,7 @@ impl Rescue {
                 continue;
             }
             for other in self.cases.iter_mut().flatten().filter(|other| other.station.controller == controller) {
-                if let Progress::Waiting { doubtful: true, hangs, .. } = &mut other.progress {
+                if let Progress::Waiting { must_reset: true, hangs, .. } = &mut other.progress {
                     *hangs = true;
                 }
             }
@@ -227,60 +211,61 @@ impl Rescue {
     /// Begins with a console, if it is its turn.
     fn begin(&mut self, index: usize, crash: Crash<'static>) {
         let Some(Some(case)) = self.cases.get(index) else { return };
-        let Progress::Waiting { in_flight, doubtful, hangs } = case.progress else { return };
+        let Progress::Waiting { must_reset, hangs, .. } = case.progress else { return };
         let (station, post) = (case.station, case.post);
         if hangs && !self.risks_all {
             return;
         }
-        if doubtful {
-            let is_reset = self.resets.contains(&Some(station.controller));
+        let is_reset = self.resets.contains(&Some(station.controller));
+        // SAFETY: this is the crash path, and the reference ends here.
+        let unanswered = if is_reset { Some(0) } else { unsafe { station.port() }.unanswered() };
+        let is_quiet = unanswered == Some(0);
+        if !is_quiet && !self.has_had_time(index, unanswered.is_some()) {
+            return;
+        }
+        let resets = !is_reset && (must_reset || !is_quiet);
+        if resets {
             // Nobody else uses the port once there is nothing to wait for.
-            if !is_reset && (self.has_to_wait(station.controller, in_flight) || in_flight && !self.has_had_time(index))
-            {
+            if self.has_to_wait(station.controller, is_quiet) {
                 return;
             }
-            if !is_reset {
-                if let Some(slot) = self.resets.iter_mut().find(|slot| slot.is_none()) {
-                    *slot = Some(station.controller);
-                }
-                // SAFETY: this is the crash path, and the reference ends here.
-                unsafe { station.port() }.recover();
+            if let Some(slot) = self.resets.iter_mut().find(|slot| slot.is_none()) {
+                *slot = Some(station.controller);
             }
+            // SAFETY: this is the crash path, and the reference ends here.
+            unsafe { station.port() }.recover();
         }
-        let progress = resume(post, doubtful, crash);
+        let progress = resume(post, crash);
         if let Some(Some(case)) = self.cases.get_mut(index) {
-            case.was_reset = doubtful && in_flight;
+            case.was_reset = resets && !is_quiet;
             case.progress = progress;
         }
     }
 
-    /// Whether a disk that has requests was left the time to take them up, and mostly to finish them.
-    fn has_had_time(&mut self, index: usize) -> bool {
+    /// Whether a disk that has requests was left the time to finish them. One of which it is known that it has not is put off.
+    fn has_had_time(&mut self, index: usize, is_known: bool) -> bool {
         let waited_ns = clock::now_ns().saturating_sub(self.since_ns);
-        let Some(Some(case)) = self.cases.get_mut(index) else { return true };
-        // SAFETY: this is the crash path, and the reference ends with the function.
-        let port = unsafe { case.station.port() };
-        if case.asked == Asked::NotYet {
-            let is_asked = port.state() == State::Ready && port.submit(ASKS, Request::Flush).is_ok();
-            case.asked = if is_asked { Asked::Waiting } else { Asked::Cannot };
+        if !is_known || self.risks_all {
+            return waited_ns >= FINISH_NS;
         }
-        if case.asked == Asked::Waiting && port.poll().is_some_and(|completion| completion.tag == ASKS) {
-            case.asked = Asked::Answered;
+        if waited_ns >= HANGS_NS
+            && let Some(Some(Case { progress: Progress::Waiting { hangs, .. }, .. })) = self.cases.get_mut(index)
+        {
+            *hangs = true;
+            self.spread_hangs();
         }
-        match case.asked {
-            Asked::Answered => true,
-            Asked::NotYet | Asked::Waiting => waited_ns >= ASKED_NS,
-            Asked::Cannot => waited_ns >= FINISH_NS,
-        }
+        false
     }
 
     /// Whether others come before the reset of a controller: those on it that need none, and if requests may hold the
-    /// reset up, those on other controllers that cannot be held up.
-    fn has_to_wait(&self, controller: Controller, in_flight: bool) -> bool {
-        let gives_way = in_flight && clock::now_ns().saturating_sub(self.since_ns) < GIVE_WAY_NS;
+    /// reset up, as the controller is not quiet, those on other controllers that cannot be held up.
+    fn has_to_wait(&self, controller: Controller, is_quiet: bool) -> bool {
+        let gives_way = !is_quiet && clock::now_ns().saturating_sub(self.since_ns) < GIVE_WAY_NS;
         self.cases().any(|other| match other.progress {
             Progress::Working(..) if other.station.controller == controller => true,
-            Progress::Waiting { doubtful: false, .. } => other.station.controller == controller || gives_way,
+            Progress::Waiting { must_reset: false, hangs: false, .. } => {
+                other.station.controller == controller || gives_way
+            }
             Progress::Waiting { in_flight: false, .. } => other.station.controller != controller && gives_way,
             Progress::Working(..) => !other.was_reset && gives_way,
             _ => false,
@@ -312,17 +297,15 @@ impl Rescue {
     }
 }
 
-/// Lets a console take over; its controller has been reset where that was needed.
+/// Lets a console take over; its controller has answered everything, or has been reset.
 #[inline(never)]
-fn resume(post: &'static Post, is_reset: bool, crash: Crash<'static>) -> Progress {
-    let mut target = match post.cell.load() {
+fn resume(post: &'static Post, crash: Crash<'static>) -> Progress {
+    let target = match post.cell.load() {
         Ok(target) => target,
         Err(error) => return Progress::Damaged(error),
     };
-    // It would ask for the reset that it has had.
-    target.in_flight &= !is_reset;
-    // SAFETY: once a level; at the second level everything is doubtful, so that the reset came first.
-    match unsafe { post.resume(&target, crash) } {
+    // SAFETY: once a level; at the second level all controllers must be reset, and were before this.
+    match unsafe { post.resume(&target, Pending::Over, crash) } {
         Ok(successor) => Progress::Working(target.index, successor),
         Err(error) => Progress::Damaged(error),
     }
@@ -344,7 +327,7 @@ impl Case {
         {
             // The way without a reset leads nowhere. With one there is a second, last of all. The console that took over is
             // interrupted here, before it gives up, so that another can take over from it.
-            self.progress = Progress::Waiting { in_flight: true, doubtful: true, hangs: true };
+            self.progress = Progress::Waiting { in_flight: true, must_reset: true, hangs: true };
             return;
         }
         successor.pump(port, ring, now);
@@ -371,7 +354,7 @@ impl Case {
     /// What the crash record says of it.
     pub(super) fn describe(&self, out: &mut impl fmt::Write) -> fmt::Result {
         match &self.progress {
-            Progress::Waiting { in_flight, doubtful, hangs } => {
+            Progress::Waiting { in_flight, must_reset, hangs } => {
                 out.write_str("logging")?;
                 if let Some((boot, tile, round)) = self.post.cell.load().ok().and_then(|target| target.position()) {
                     write!(out, ", boot {boot}, tile {tile}, round {round}")?;
@@ -385,7 +368,7 @@ impl Case {
                     out.write_str(" without an answer")?;
                 }
                 write!(out, ", {} errors", self.station.errors())?;
-                if *doubtful { out.write_str(", to be reset") } else { Ok(()) }
+                if *must_reset { out.write_str(", to be reset") } else { Ok(()) }
             }
             Progress::Damaged(error) => write!(out, "not touched: {error}"),
             _ => out.write_str("being written"),

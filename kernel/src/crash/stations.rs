@@ -11,7 +11,7 @@ use crate::devices::disk::{Disk, Name};
 use crate::devices::find::Controller;
 use crate::devices::platform::Machine;
 use alloc::boxed::Box;
-use blockconsole::console::{self, BadTarget, Console, Crash, Target, TargetCell};
+use blockconsole::console::{self, BadTarget, Console, Crash, Pending, Target, TargetCell};
 use blockconsole::place::Place;
 use core::cell::UnsafeCell;
 use core::mem::MaybeUninit;
@@ -266,10 +266,11 @@ impl Post {
     pub(super) unsafe fn resume(
         &'static self,
         target: &Target,
+        pending: Pending,
         crash: Crash<'static>,
     ) -> Result<&'static mut Successor, BadTarget> {
         // SAFETY: the caller's promise. One of a level before is overwritten, not dropped: it may be in any state.
         let (place, buffers) = unsafe { (&mut *self.successor.get(), self.take_buffers()) };
-        Console::resume(target, crash, &self.cell, buffers).map(|successor| place.write(successor))
+        Console::resume(target, pending, crash, &self.cell, buffers).map(|successor| place.write(successor))
     }
 }

@@ -153,6 +153,16 @@ impl Disk {
         }
     }
 
+    /// For a crash port: how many requests the device has been given and not answered, by whoever was interrupted and by the port
+    /// itself. Once it is 0, nothing of theirs can reach the medium any more. `None` if it cannot be said.
+    pub fn unanswered(&mut self) -> Option<u32> {
+        match &mut self.way {
+            Way::NvmeCrash(port) => port.unanswered(),
+            Way::VirtioCrash(port) => port.unanswered(),
+            Way::Nvme(_) | Way::Virtio(_) | Way::Rehearsal(_) => Some(0),
+        }
+    }
+
     /// Takes no requests any more, as a disk that is gone; what is in flight is still answered.
     pub fn leave(&mut self) {
         self.is_leaving = true;

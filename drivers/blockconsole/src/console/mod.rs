@@ -77,7 +77,7 @@ mod writer;
 
 pub use config::{Config, Name, PAD_NS};
 pub use event::{Event, Reason};
-pub use resume::{Crash, Outcome};
+pub use resume::{Crash, Outcome, Pending};
 pub use tag::owner;
 pub use target::{BadTarget, Target, TargetCell};
 

@@ -1,7 +1,7 @@
 //! After a crash: another console takes over, on a device of its own.
 //!
 //! It knows nothing but the [`Target`]. Before it writes anything it
-//! 1. resets the device if anything was in flight, so that no late write can overwrite what it writes;
+//! 1. resets the device if anything was in flight and may still arrive, so that no late write can overwrite what it writes;
 //! 2. reads the header of the tile it is in again, and compares it. Where another one stands there, or none, it mounts anew,
 //!    and takes only a console with the same uuid.
 //!
@@ -30,6 +30,15 @@ pub struct Crash<'a> {
     pub until: u64,
 }
 
+/// What is known of the writes that were with the device when the crash came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pending {
+    /// They may still reach the medium: where there were any, the device is reset.
+    MayArrive,
+    /// They will not: the device was reset, or has answered them all. What became of each is not known.
+    Over,
+}
+
 /// How far a console is that took over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
@@ -46,6 +55,8 @@ pub(super) struct Dying<'a> {
     pub(super) trailer: &'a [u8],
     pub(super) until: u64,
     must_reset: bool,
+    /// Whether anything was in flight: what that was to write is there, or not, or in parts.
+    was_in_flight: bool,
     /// Whether the console that crashed was about to mount.
     must_mount: bool,
     /// Where the text after the block at `base` comes from, if that block holds text already.
@@ -70,7 +81,13 @@ impl<'a, B: AsRef<[u8]> + AsMut<[u8]>, const N: usize> Console<'a, B, N> {
     ///
     /// # Errors
     /// If the console had stopped: there is nothing to go on with.
-    pub fn resume(target: &Target, crash: Crash<'a>, cell: &'a TargetCell, buffers: [B; N]) -> Result<Self, BadTarget> {
+    pub fn resume(
+        target: &Target,
+        pending: Pending,
+        crash: Crash<'a>,
+        cell: &'a TargetCell,
+        buffers: [B; N],
+    ) -> Result<Self, BadTarget> {
         if target.is_idle {
             return Err(BadTarget::Idle);
         }
@@ -90,7 +107,8 @@ impl<'a, B: AsRef<[u8]> + AsMut<[u8]>, const N: usize> Console<'a, B, N> {
         console.crash = Some(Dying {
             trailer: crash.record,
             until: crash.until,
-            must_reset: target.in_flight,
+            must_reset: target.in_flight && pending == Pending::MayArrive,
+            was_in_flight: target.in_flight,
             must_mount: state.is_mounting || state.identity.is_none(),
             after: state.after,
             cover: Eraser::Command,
@@ -167,7 +185,7 @@ impl<'a, B: AsRef<[u8]> + AsMut<[u8]>, const N: usize> Console<'a, B, N> {
             Next::Record(record) => record.sequence == point.sequence,
             _ => point.sequence == after.sequence,
         };
-        if !crash.must_reset || !is_there {
+        if !crash.was_in_flight || !is_there {
             current.base = current.base.saturating_add(block);
             let due = Due { trailer: true, ..after.due };
             self.source.rewind(Point { due, ..after });

@@ -3,7 +3,7 @@
 use block::{BlockDevice, WriteCache};
 use block_fake::{Disk, Port};
 use blockconsole::console::Config;
-use blockconsole::console::{Console, Crash, Name, Outcome, PAD_NS, Target, TargetCell};
+use blockconsole::console::{Console, Crash, Name, Outcome, PAD_NS, Pending, Target, TargetCell};
 use blockconsole::marks::BootFacts;
 use blockconsole::place::Place;
 use blockconsole::ring::{RecordHeader, Ring, RingIdentity};
@@ -162,8 +162,20 @@ impl Dying {
 
     /// Takes over from this target.
     pub fn from_target(rig: &Rig, target: &Target, record: &'static [u8], cell: &'static TargetCell) -> Self {
+        Self::knowing(Pending::MayArrive, rig, target, record, cell)
+    }
+
+    /// Takes over from this target, knowing that of what was in flight.
+    pub fn knowing(
+        pending: Pending,
+        rig: &Rig,
+        target: &Target,
+        record: &'static [u8],
+        cell: &'static TargetCell,
+    ) -> Self {
         let crash = Crash { facts: FACTS, record, until: rig.ring.written() };
-        let console = Console::resume(target, crash, cell, buffers(256 * 1024)).expect("a console to take over");
+        let console = Console::resume(target, pending, crash, cell, buffers(256 * 1024));
+        let console = console.expect("a console to take over");
         Self { port: rig.disk.port(), ring: rig.ring, console }
     }
 

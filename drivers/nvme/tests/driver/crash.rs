@@ -93,14 +93,14 @@ fn life(mut bench: Bench) -> Bench {
 }
 
 /// What is left after the crash: the machine, and a port.
-struct Wreck {
-    bench: Bench,
-    port: CrashPort<Machine>,
+pub(crate) struct Wreck {
+    pub(crate) bench: Bench,
+    pub(crate) port: CrashPort<Machine>,
 }
 
 /// Runs a life on a thread of its own and freezes it at the `nth` passing of a checkpoint. `None` if it did not
 /// come by that often.
-fn crash_in_life(name: &'static str, nth: usize, options: Options) -> Option<Wreck> {
+pub(crate) fn crash_in_life(name: &'static str, nth: usize, options: Options) -> Option<Wreck> {
     let mut bench = ready(options.clone());
     let port = bench.crash.remove(0);
     let (machine, device) = (bench.machine.clone(), bench.device.clone());

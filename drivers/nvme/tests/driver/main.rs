@@ -4,6 +4,7 @@
 //! processor, and complains about a host that breaks the rules. It shares no code and no
 //! constants with the driver, so that both cannot be wrong in the same way.
 
+mod answers;
 mod attach;
 mod bench;
 mod crash;

@@ -136,6 +136,68 @@ fn a_crash_of_the_crash_path_itself_can_be_recovered_from() {
     }
 }
 
+/// Lets the device work, and time pass, until it has answered everything; `false` if it does not.
+fn wait_for_answers(rig: &Rig, port: &mut TestPort) -> bool {
+    (0..100).any(|_| {
+        rig.wait_ms(1);
+        port.unanswered() == Some(0)
+    })
+}
+
+#[test]
+fn once_everything_is_answered_nothing_overtakes_the_text_without_a_reset() {
+    let (mut waited, mut quiet) = (0, 0);
+    for kind in Kind::ALL {
+        for point in CHECKPOINTS {
+            for nth in 1..=8 {
+                let rig = Rig::new(kind, |_| {});
+                let (mut disk, mut port) = rig.open();
+                if !crash_at(&rig, &mut disk, &mut port, point, nth) {
+                    break;
+                }
+                let what = format!("{kind:?}, {point}, passing {nth}");
+                waited += u32::from(port.unanswered() != Some(0));
+                rig.device().prompt = true;
+                rig.device().complete_all();
+                // Its doorbell may have been what was interrupted.
+                assert!(wait_for_answers(&rig, &mut port), "{what}");
+                let is_running = rig.device().status & 4 != 0;
+                if port.state() != State::Ready || !is_running {
+                    continue;
+                }
+                quiet += 1;
+                let resets = rig.device().resets;
+                save(&rig, &mut port).unwrap_or_else(|error| panic!("{what}: {error}"));
+                assert_eq!(rig.device().resets, resets, "{what}");
+                assert_saved(&rig, &what);
+            }
+        }
+    }
+    assert!(waited >= 20 && quiet >= 40, "{waited} of {quiet} had something to wait for");
+}
+
+#[test]
+fn requests_are_counted_until_they_are_answered_or_gone() {
+    for kind in Kind::ALL {
+        let rig = Rig::new(kind, |device| device.prompt = false);
+        let (mut disk, mut port) = rig.ready();
+        assert_eq!(port.unanswered(), Some(0));
+        for number in 0..5 {
+            submit(&mut disk, number, write(number, 1, rig.buffer(512, 0xEE)));
+            assert_eq!(port.unanswered(), Some(number as u32 + 1));
+        }
+        assert!(!wait_for_answers(&rig, &mut port));
+        assert_eq!(port.unanswered(), Some(5), "{kind:?}");
+        port.recover();
+        settle(&mut port);
+        assert_eq!(port.unanswered(), Some(0), "{kind:?}: it was reset");
+        submit(&mut port, 9, write(PLACE, 1, rig.buffer(512, 1)));
+        assert_eq!(port.unanswered(), Some(1), "{kind:?}: its own");
+        rig.device().complete_all();
+        assert_eq!(port.unanswered(), Some(0), "{kind:?}");
+    }
+}
+
 #[test]
 fn every_checkpoint_that_is_passed_is_listed() {
     let rig = Rig::new(Kind::Modern, |_| {});
