@@ -11,10 +11,9 @@
 //!
 //! Numbers are drawn uniformly from as far as a guest gets. The record says where that was.
 
+mod findings;
 mod places;
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::fs;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -24,15 +23,17 @@ use bcon::crash::record::Record;
 use bcon::crash::symbols::Symbols;
 use clap::Args;
 use qemu::{Disk, Guest, Kind, Outcome, Programs, TemporaryDirectory};
-use serde_json::json;
 
 use crate::campaign::CampaignOptions;
 use crate::capture;
-use places::{Place, draw};
+use findings::{Findings, Sort};
+use places::{Place, draw, without};
 
 /// Crash at instructions drawn by lot, all over the kernel, and say which were captured and where they were.
 ///
-/// Exit status: 0 everything was captured; 20 something was not; 1 anything else.
+/// A guest takes half a second on average, so that 2000 different instructions are a matter of 10 minutes on two processors. SIGINT,
+/// SIGTERM and --minutes end it in order, and --resume goes on with it.
+/// Exit status: 0 everything was captured, and --distinct was reached; 20 not so; 1 anything else.
 #[derive(Args)]
 pub(crate) struct AnywhereOptions {
     /// Guests to crash.
@@ -52,9 +53,14 @@ pub(crate) struct AnywhereOptions {
     #[arg(long, value_name = "PLACE")]
     replay: Option<Place>,
 
-    /// Write every place's result to this file.
+    /// Write every place's result to this file, now and then and in the end.
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
+
+    /// Go on with an earlier campaign, of the same seed and the same kernel, that left this file: its places count, and are not done
+    /// again. What is found is added to the file, unless --json names another.
+    #[arg(long, value_name = "FILE", conflicts_with = "replay")]
+    resume: Option<PathBuf>,
 
     #[command(flatten)]
     campaign: CampaignOptions,
@@ -79,27 +85,23 @@ pub(crate) fn anywhere(options: &AnywhereOptions) -> Result<ExitCode> {
     let directory = TemporaryDirectory::new()?;
     let programs = options.campaign.programs(&directory)?;
     let symbols = Symbols::open(&programs.kernel)?;
+    let sort = Sort {
+        seed: options.seed,
+        build: symbols.build_id().context("the kernel has no build id")?.to_owned(),
+        append: options.campaign.words().to_owned(),
+    };
+    let mut findings = Findings::new(sort, symbols, options.distinct, options.json.clone());
+    if let Some(path) = &options.resume {
+        findings.resume(path)?;
+    }
     let places = match options.replay {
         Some(place) => vec![place; options.count.clamp(1, 20)],
-        None => draw(options.seed, options.distinct.map_or(options.count, |distinct| distinct * 10)),
+        None => draw(options.seed, options.distinct.map_or(options.count, |distinct| distinct.saturating_mul(10))),
     };
-    let reached = |runs: &[Run]| runs.iter().filter_map(|run| run.at).collect::<BTreeSet<_>>().len();
-    let is_enough = |runs: &[Run]| options.distinct.is_some_and(|distinct| reached(runs) >= distinct);
-    let runs = options.campaign.run_all(&places, |place| run(&programs, place, &options.campaign), is_enough);
-    print!("{}", describe(&runs, &symbols));
-    if let Some(path) = &options.json {
-        let list: Vec<_> = runs
-            .iter()
-            .map(|run| {
-                let function = run.at.map(|at| function(&symbols, at));
-                json!({ "place": run.place.to_string(), "rip": run.at, "function": function, "problem": run.problem })
-            })
-            .collect();
-        let text = serde_json::to_string_pretty(&json!({ "seed": options.seed, "places": list }))?;
-        fs::write(path, text).with_context(|| format!("cannot write {}", path.display()))?;
-    }
-    let is_captured = (options.distinct.is_none() || is_enough(&runs)) && runs.iter().all(|run| run.problem.is_none());
-    Ok(if is_captured { ExitCode::SUCCESS } else { ExitCode::from(20) })
+    let places = if findings.is_enough() { Vec::new() } else { without(places, findings.places()) };
+    options.campaign.run_all(&places, |place| run(&programs, place, &options.campaign), &mut findings)?;
+    print!("{}", findings.describe(options.replay.is_none()));
+    Ok(if findings.is_good() { ExitCode::SUCCESS } else { ExitCode::from(20) })
 }
 
 fn run(programs: &Programs, place: Place, campaign: &CampaignOptions) -> Run {
@@ -152,65 +154,4 @@ fn try_run(programs: &Programs, place: Place, campaign: &CampaignOptions) -> Res
 fn place_of(record: &Record, place: Place) -> Option<u64> {
     let is_second = record.reason.contains("this was in the crash path of");
     (is_second == place.is_in_crash()).then(|| record.register("rip")).flatten()
-}
-
-fn function(symbols: &Symbols, address: u64) -> String {
-    // The last frame is the function that the address lies in; those before it are inlined there.
-    let frames = symbols.frames(address, false);
-    let name = frames.last().and_then(|frame| frame.function.clone());
-    name.unwrap_or_else(|| "outside of all functions".to_owned())
-}
-
-/// The part of the kernel that a function belongs to.
-fn part(function: &str) -> String {
-    let path = function.trim_start_matches(['<', '&']);
-    path.split("::").take(2).collect::<Vec<_>>().join("::")
-}
-
-fn describe(runs: &[Run], symbols: &Symbols) -> String {
-    let reached: Vec<(&Run, u64)> = runs.iter().filter_map(|run| Some((run, run.at?))).collect();
-    let instructions: BTreeSet<u64> = reached.iter().map(|(_, at)| *at).collect();
-    let mut functions: BTreeMap<String, [usize; 2]> = BTreeMap::new();
-    let mut parts: BTreeMap<String, usize> = BTreeMap::new();
-    for (run, at) in &reached {
-        let name = function(symbols, *at);
-        *parts.entry(part(&name)).or_default() += 1;
-        let counts = functions.entry(name).or_default();
-        counts[0] += 1;
-        counts[1] += usize::from(run.problem.is_some());
-    }
-    let mut text = format!(
-        "{} guests crashed; {} at their place, which is {} different instructions in {} functions\n",
-        runs.len(),
-        reached.len(),
-        instructions.len(),
-        functions.len()
-    );
-    let mut sorted: Vec<_> = parts.into_iter().collect();
-    sorted.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
-    text += "crashes by part of the kernel:\n";
-    text.extend(sorted.iter().map(|(name, count)| format!("{count:>7}  {name}\n")));
-    let mut sorted: Vec<_> = functions.into_iter().collect();
-    sorted.sort_by_key(|(_, [count, _])| std::cmp::Reverse(*count));
-    text += "crashes by function, and how many of them were not captured:\n";
-    text.extend(sorted.iter().map(|(name, [count, failed])| format!("{count:>7} {failed:>4}  {name}\n")));
-    let failed: Vec<String> =
-        runs.iter().filter(|run| run.problem.is_some()).map(|run| run.place.to_string()).collect();
-    match failed.as_slice() {
-        [] => text + "all were captured\n",
-        _ => {
-            text + &format!("{} were not captured; to try again, --replay one of: {}\n", failed.len(), failed.join(" "))
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn parts_are_crates_and_modules() {
-        assert_eq!(part("blockconsole::ring::writer::write"), "blockconsole::ring");
-        assert_eq!(part("<blockconsole::ring::Ring>::write"), "blockconsole::ring");
-    }
 }

@@ -12,6 +12,7 @@ mod matrix;
 mod paths;
 mod random;
 mod run;
+mod signals;
 mod test;
 mod tidy;
 mod torture;

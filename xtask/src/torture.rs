@@ -15,12 +15,13 @@ use anyhow::Result;
 use clap::Args;
 use qemu::{Programs, TemporaryDirectory};
 
-use crate::campaign::CampaignOptions;
+use crate::campaign::{CampaignOptions, Results};
 use scenario::Scenario;
 use trial::{Trial, TrialResult};
 
 /// Put guests through power cuts, resets, interrupts, crashes and failing disks, drawn by lot, and say what their disks lack.
 ///
+/// A trial takes a second or two. SIGINT, SIGTERM and --minutes end it in order: then what was tried counts.
 /// Exit status: 0 nothing was lost; 20 something was; 1 anything else.
 #[derive(Args)]
 pub(crate) struct TortureOptions {
@@ -47,6 +48,29 @@ struct Played {
     result: TrialResult,
 }
 
+/// What became of those that have been played, of so many.
+struct Trials {
+    played: Vec<Played>,
+    all: usize,
+}
+
+impl Trials {
+    fn failed(&self) -> usize {
+        self.played.iter().filter(|played| !played.result.problems.is_empty()).count()
+    }
+}
+
+impl Results<Played> for Trials {
+    fn take(&mut self, played: Played) -> bool {
+        self.played.push(played);
+        true
+    }
+
+    fn progress(&self) -> String {
+        format!("{} of {} trials, {} lost something", self.played.len(), self.all, self.failed())
+    }
+}
+
 /// Runs all trials, and says what was lost.
 ///
 /// # Errors
@@ -55,9 +79,11 @@ pub(crate) fn torture(options: &TortureOptions) -> Result<ExitCode> {
     let directory = TemporaryDirectory::new()?;
     let programs = options.campaign.programs(&directory)?;
     let numbers: Vec<usize> = options.only.map_or_else(|| (0..options.runs).collect(), |only| vec![only]);
-    let played = options.campaign.run_all(&numbers, |number| play(&programs, options, number), |_| false);
-    print!("{}", describe(&played, options.seed));
-    let is_whole = played.iter().all(|played| played.result.problems.is_empty());
+    let mut trials = Trials { played: Vec::new(), all: numbers.len() };
+    options.campaign.run_all(&numbers, |number| play(&programs, options, number), &mut trials)?;
+    print!("{}", describe(&trials.played, options.seed));
+    // That nothing was lost when nothing was tried is no good news.
+    let is_whole = !trials.played.is_empty() && trials.failed() == 0;
     Ok(if is_whole { ExitCode::SUCCESS } else { ExitCode::from(20) })
 }
 

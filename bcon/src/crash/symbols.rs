@@ -88,6 +88,10 @@ impl Symbols {
     pub fn frames(&self, address: u64, is_return: bool) -> Vec<Frame> {
         let probe = if is_return { address.saturating_sub(1) } else { address };
         let mut frames = Vec::new();
+        // Nothing lies at the last address, and addr2line would look at the one behind it.
+        if probe == u64::MAX {
+            return frames;
+        }
         if let Ok(mut found) = self.loader.find_frames(probe) {
             while let Ok(Some(frame)) = found.next() {
                 let function = frame.function.and_then(|name| name.demangle().ok().map(|name| name.into_owned()));
@@ -190,4 +194,18 @@ pub fn find_program(folder: &Path, build_id: &str) -> Result<Option<PathBuf>> {
         }
     }
     Ok(best)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_outside_of_the_program_belong_to_nothing() {
+        let symbols = Symbols::open(&std::env::current_exe().unwrap()).unwrap();
+        for address in [1 << 63, u64::MAX - 1, u64::MAX] {
+            assert_eq!(symbols.frames(address, false), [], "{address:#x}");
+            assert_eq!(symbols.frames(address, true), [], "{address:#x}");
+        }
+    }
 }

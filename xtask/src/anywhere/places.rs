@@ -1,11 +1,20 @@
 //! Places to crash at: numbers of instructions in three stretches of a run.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
 
 use anyhow::{Context, Error, Result, bail};
 
 use crate::random::Random;
+
+/// Where a campaign's places are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Stretch {
+    Start,
+    Run,
+    Crash,
+}
 
 /// A place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -14,17 +23,10 @@ pub(super) struct Place {
     instruction: u64,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Stretch {
-    Start,
-    Run,
-    Crash,
-}
-
 impl Stretch {
-    const ALL: [Self; 3] = [Self::Start, Self::Run, Self::Crash];
+    pub(super) const ALL: [Self; 3] = [Self::Start, Self::Run, Self::Crash];
 
-    const fn name(self) -> &'static str {
+    pub(super) const fn name(self) -> &'static str {
         match self {
             Self::Start => "start",
             Self::Run => "run",
@@ -42,7 +44,17 @@ impl Stretch {
     }
 }
 
+/// How [`draw`] draws.
+pub(super) fn describe_drawing(seed: u64) -> String {
+    let stretches = Stretch::ALL.map(|stretch| format!("{0}:1 to {0}:{1}", stretch.name(), stretch.instructions()));
+    format!("places were drawn with seed {seed}, in turn and uniformly from {}\n", stretches.join(", "))
+}
+
 impl Place {
+    pub(super) const fn stretch(self) -> Stretch {
+        self.stretch
+    }
+
     pub(super) const fn is_in_crash(self) -> bool {
         matches!(self.stretch, Stretch::Crash)
     }
@@ -87,9 +99,38 @@ pub(super) fn draw(seed: u64, count: usize) -> Vec<Place> {
     Stretch::ALL.into_iter().cycle().take(count).map(&mut place).collect()
 }
 
+/// The places that are left when these are done. One that was drawn twice is to be done twice.
+pub(super) fn without(places: Vec<Place>, done: impl Iterator<Item = Place>) -> Vec<Place> {
+    let mut counts: BTreeMap<Place, usize> = BTreeMap::new();
+    done.for_each(|place| *counts.entry(place).or_default() += 1);
+    let mut is_left = |place: &Place| match counts.get_mut(place) {
+        Some(count @ 1..) => {
+            *count -= 1;
+            false
+        }
+        _ => true,
+    };
+    places.into_iter().filter(|place| is_left(place)).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_done_is_left_out_as_often_as_it_was_done() {
+        let [a, b, c] = ["run:1", "run:2", "crash:1"].map(|text| text.parse::<Place>().unwrap());
+        assert_eq!(without(vec![a, b, a, c], [a, c].into_iter()), [b, a]);
+        assert_eq!(without(vec![a, b, a], [a, a, a].into_iter()), [b]);
+        let all = draw(1, 300);
+        assert_eq!(without(all.clone(), all[..100].iter().copied()), all[100..]);
+    }
+
+    #[test]
+    fn how_places_are_drawn_is_said() {
+        let text = describe_drawing(3);
+        assert!(text.contains("seed 3, ") && text.contains("crash:1 to crash:120000"), "{text}");
+    }
 
     #[test]
     fn a_place_is_its_name() {
