@@ -73,6 +73,8 @@ enum Progress {
     Failed(Reason),
     /// What is known of it cannot be trusted, so that it is not touched.
     Damaged(BadTarget),
+    /// It had stopped before the crash, as the log says: its disk was given up, or refused. It is only spoken of.
+    Stopped,
 }
 
 impl Rescue {
@@ -81,9 +83,11 @@ impl Rescue {
         let mut cases = [const { None }; MAX];
         let since_ns = clock::now_ns();
         let posts = stations.flat_map(|station| station.posts().map(move |post| (station, post)));
-        let mut found = posts.filter_map(|(station, post)| {
+        let found = posts.filter_map(|(station, post)| {
             let progress = match post.cell.load() {
-                Ok(target) if target.is_idle => return None,
+                // At a later level it may be one that has its record.
+                Ok(target) if target.is_idle && trust_nothing => return None,
+                Ok(target) if target.is_idle => Progress::Stopped,
                 Ok(target) => {
                     // SAFETY: this is the crash path, or its rehearsal, and the reference ends here.
                     let is_ready = unsafe { station.port() }.state() == State::Ready;
@@ -98,10 +102,16 @@ impl Rescue {
             };
             Some(Case { station, post, was_reset: false, progress })
         });
-        for slot in &mut cases {
-            *slot = found.next();
+        let mut left_out = 0;
+        for case in found {
+            let is_stopped = case.is_stopped();
+            let no_use = |slot: &Option<Case>| slot.as_ref().is_none_or(|other| !is_stopped && other.is_stopped());
+            let place = cases.iter().position(Option::is_none).or_else(|| cases.iter().position(no_use));
+            match place.and_then(|place| cases.get_mut(place)) {
+                Some(slot) => *slot = Some(case),
+                None => left_out += usize::from(!is_stopped),
+            }
         }
-        let left_out = found.count();
         let durable = DURABLE.load(Ordering::Relaxed);
         let earlier = (durable + FAILED.load(Ordering::Relaxed), durable);
         let resets = [None; stations::MAX_DISKS];
@@ -113,7 +123,7 @@ impl Rescue {
     /// A reset is for all disks of a controller: where one of them seems to hang, none of the others may have it made.
     fn spread_hangs(&mut self) {
         for index in 0..MAX {
-            let Some(Some(case)) = self.cases.get(index) else { return };
+            let Some(Some(case)) = self.cases.get(index) else { continue };
             let controller = case.station.controller;
             if !matches!(case.progress, Progress::Waiting { hangs: true, .. }) {
                 continue;
@@ -131,9 +141,15 @@ impl Rescue {
         self.cases.iter().flatten()
     }
 
+    /// Those that had not stopped before.
+    fn live(&self) -> impl Iterator<Item = &Case> {
+        self.cases().filter(|case| !case.is_stopped())
+    }
+
     /// The boot's number, if it is the same on all consoles.
     pub(super) fn boot(&self) -> Option<u32> {
-        let mut numbers = self.cases().filter_map(|case| case.post.cell.load().ok()?.position()).map(|(boot, ..)| boot);
+        let targets = self.live().filter_map(|case| case.post.cell.load().ok()?.position());
+        let mut numbers = targets.map(|(boot, ..)| boot);
         let first = numbers.next()?;
         numbers.all(|number| number == first).then_some(first)
     }
@@ -143,7 +159,7 @@ impl Rescue {
     pub(super) fn tally(&self) -> (usize, usize) {
         let durable = self.cases().filter(|case| matches!(case.progress, Progress::Durable(_)));
         let (all, earlier_durable) = self.earlier;
-        (all + self.left_out + self.cases().count(), earlier_durable + durable.count())
+        (all + self.left_out + self.live().count(), earlier_durable + durable.count())
     }
 
     /// Disks of which nothing is known any more that can be trusted. Their consoles count no longer: who searches the disk
@@ -152,7 +168,7 @@ impl Rescue {
         let is_damaged = |case: &Case| matches!(case.progress, Progress::Damaged(_));
         let mut stations = [None; stations::MAX_DISKS];
         for (slot, station) in stations.iter_mut().zip(stations::all()) {
-            let mut own = self.cases().filter(|case| core::ptr::eq(case.station, station)).peekable();
+            let mut own = self.live().filter(|case| core::ptr::eq(case.station, station)).peekable();
             *slot = (own.peek().is_some() && own.all(is_damaged)).then_some(station);
         }
         for case in &mut self.cases {
@@ -274,7 +290,7 @@ impl Rescue {
 
     fn distribute_completions(&mut self) {
         for index in 0..MAX {
-            let Some(Some(case)) = self.cases.get(index) else { break };
+            let Some(Some(case)) = self.cases.get(index) else { continue };
             if !case.is_at_work() {
                 continue;
             }
@@ -312,6 +328,10 @@ fn resume(post: &'static Post, crash: Crash<'static>) -> Progress {
 }
 
 impl Case {
+    fn is_stopped(&self) -> bool {
+        matches!(self.progress, Progress::Stopped)
+    }
+
     fn is_at_work(&self) -> bool {
         matches!(self.progress, Progress::Working(..))
     }
@@ -371,6 +391,7 @@ impl Case {
                 if *must_reset { out.write_str(", to be reset") } else { Ok(()) }
             }
             Progress::Damaged(error) => write!(out, "not touched: {error}"),
+            Progress::Stopped => write!(out, "had stopped, {} errors", self.station.errors()),
             _ => out.write_str("being written"),
         }
     }
@@ -386,6 +407,7 @@ impl Case {
             }
             Progress::Failed(reason) => write!(out, "failed: {reason}, {commands}"),
             Progress::Damaged(error) => write!(out, "not touched: {error}"),
+            Progress::Stopped => out.write_str("had stopped before the crash, and gets nothing"),
             Progress::Waiting { hangs: true, .. } if !is_last => {
                 write!(out, "does not answer; reset once all else is done")
             }

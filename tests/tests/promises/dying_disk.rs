@@ -2,6 +2,7 @@
 
 use qemu::{Kind, Outcome};
 use tests::Scene;
+use tests::oracle::crash_record;
 
 #[test]
 fn a_disk_that_takes_no_write_is_removed_after_ten_failures() {
@@ -19,6 +20,23 @@ fn a_disk_that_takes_no_write_is_removed_after_ten_failures() {
         assert_eq!(lines.iter().filter(|line| line.contains(" of 20000 ")).count(), 20_000);
         assert!(report.serial_text().contains("no longer logging to "), "{report}");
     }
+}
+
+/// A crash after that is said to be on all consoles that there are; that another was lost before is said as well.
+#[test]
+fn a_crash_record_tells_which_disks_had_been_given_up() {
+    let mut scene = Scene::with_consoles(&[Kind::Virtio, Kind::Nvme]);
+    scene.disk(0).faults = vec!["eio-write".parse().unwrap()];
+    let report = scene.run_crash("app=lines:20000 crash=panic:20000");
+    let lines = scene.lines(1);
+    let record = crash_record(&lines).unwrap().expect("a crash record");
+    let state = record.iter().find(|line| line.contains("vda: had stopped, ")).expect("what became of vda");
+    let errors = state.split_once("had stopped, ").and_then(|(_, rest)| rest.strip_suffix(" errors")?.parse().ok());
+    assert!(errors.is_some_and(|errors: u32| errors >= 10), "{state}");
+    assert!(record.iter().any(|line| line.contains("nvme0n1: logging, ")), "{record:#?}");
+    let printed = report.serial_text();
+    assert!(printed.contains("crash: vda: had stopped before the crash"), "{report}");
+    assert!(printed.contains("blockconsole: crashed, record durable on 1 of 1 consoles"), "{report}");
 }
 
 #[test]
