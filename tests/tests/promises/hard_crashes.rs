@@ -89,6 +89,29 @@ fn a_disk_that_hangs_holds_up_no_other() {
     }
 }
 
+/// It looks like a disk whose answer is about to come, and its reset would stop the machine before anything is said.
+#[test]
+fn a_disk_that_hangs_from_the_moment_of_the_crash_on_holds_up_no_other() {
+    for (hanging, sound, name, other) in
+        [(Kind::Virtio, Kind::Nvme, "nvme0n1", "vda"), (Kind::Nvme, Kind::Virtio, "vda", "nvme0n1")]
+    {
+        for queues in ["2", "1"] {
+            let mut scene = Scene::with_consoles(&[hanging, sound]);
+            scene.disk(0).faults = vec!["hang".parse().unwrap()];
+            let property = if hanging == Kind::Virtio { "num-queues" } else { "max_ioqpairs" };
+            scene.disk(0).properties.push(format!("{property}={queues}"));
+            // Each of the two makes one of the first two writes.
+            let running = scene.start("crash=panic crash.at=disk.write:2 watchdog=off");
+            running.wait_for_serial(&format!("crash: {other}: does not answer; reset once all else is done")).unwrap();
+            wait_for_line(&running, &format!("crash: {name}: durable after "));
+            let serial = String::from_utf8_lossy(&running.serial().bytes()).into_owned();
+            running.kill().unwrap();
+            assert!(serial.contains("panic: provoked by crash=panic"), "{serial}");
+            assert!(record(&scene, 1)[1].contains("provoked by crash=panic"), "{serial}");
+        }
+    }
+}
+
 #[test]
 fn a_flush_that_hangs_holds_up_no_other_disk() {
     let mut scene = Scene::with_consoles(&[Kind::Virtio, Kind::Nvme]);
@@ -136,8 +159,6 @@ fn a_disk_that_hangs_while_it_is_searched_holds_up_no_other() {
     scene.disk(0).faults = vec!["hang-read".parse().unwrap()];
     let mut running = scene.start("app=idle watchdog=off");
     running.wait_for_serial("vda: 8192 KiB in blocks of 512").unwrap();
-    // So that it is not taken for a disk whose answer is about to come.
-    std::thread::sleep(Duration::from_millis(100));
     running.qmp().inject_nmi().unwrap();
     // The others were being started, or searched, or logged to; the reset of this one stops the machine for ever.
     for (name, disk) in [("nvme0n1", 1), ("vdb", 2)] {
