@@ -3,10 +3,11 @@
 use super::record::Record;
 use addr2line::Loader;
 use anyhow::{Context, Result, anyhow, bail};
-use object::{Object, ReadCache};
+use object::{Object, ObjectSegment, ReadCache, SegmentFlags};
 use std::fmt::{self, Write};
 use std::fs::{self, File};
 use std::io::Read;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 /// How deep folders are looked through for a program.
@@ -16,7 +17,16 @@ const MAX_DEPTH: usize = 16;
 pub struct Symbols {
     loader: Loader,
     path: PathBuf,
+    program: Program,
+}
+
+/// What is known of a program without its symbols.
+struct Program {
+    /// In hexadecimal digits.
     build_id: Option<String>,
+    has_debug_information: bool,
+    /// Where its code is.
+    code: Vec<Range<u64>>,
 }
 
 /// A function, and the place in it that an address belongs to.
@@ -54,14 +64,14 @@ impl Symbols {
     /// If it cannot be read or is no ELF program.
     pub fn open(path: &Path) -> Result<Self> {
         let shown = path.display();
-        let build_id = build_id_of(path)?;
+        let program = inspect(path)?;
         let loader = Loader::new(path).map_err(|error| anyhow!("{shown} has no usable debug information: {error}"))?;
-        Ok(Self { loader, path: path.to_owned(), build_id })
+        Ok(Self { loader, path: path.to_owned(), program })
     }
 
     /// Its build id, in hexadecimal digits.
     pub fn build_id(&self) -> Option<&str> {
-        self.build_id.as_deref()
+        self.program.build_id.as_deref()
     }
 
     /// Refuses a program that is not the one that crashed: its addresses would mean something else.
@@ -88,8 +98,8 @@ impl Symbols {
     pub fn frames(&self, address: u64, is_return: bool) -> Vec<Frame> {
         let probe = if is_return { address.saturating_sub(1) } else { address };
         let mut frames = Vec::new();
-        // Nothing lies at the last address, and addr2line would look at the one behind it.
-        if probe == u64::MAX {
+        // What the linker left out keeps its debug information, at the address 0. A call of a null pointer was not there.
+        if !self.program.code.iter().any(|range| range.contains(&probe)) {
             return frames;
         }
         if let Ok(mut found) = self.loader.find_frames(probe) {
@@ -128,11 +138,10 @@ impl Symbols {
 /// # Errors
 /// If it cannot be read or is no ELF program.
 pub fn build_id_of(path: &Path) -> Result<Option<String>> {
-    inspect(path).map(|(id, _)| id)
+    inspect(path).map(|program| program.build_id)
 }
 
-/// A program's build id, and whether it has debug information.
-fn inspect(path: &Path) -> Result<(Option<String>, bool)> {
+fn inspect(path: &Path) -> Result<Program> {
     let shown = path.display();
     let mut file = File::open(path).with_context(|| format!("cannot read {shown}"))?;
     let mut magic = [0; 4];
@@ -142,7 +151,10 @@ fn inspect(path: &Path) -> Result<(Option<String>, bool)> {
     let cache = ReadCache::new(file);
     let object = object::File::parse(&cache).with_context(|| format!("{shown} is no ELF program"))?;
     let id = object.build_id().with_context(|| format!("{shown}: its notes are damaged"))?;
-    let has_debug = object.section_by_name(".debug_info").is_some();
+    let has_debug_information = object.section_by_name(".debug_info").is_some();
+    let is_code = |flags| matches!(flags, SegmentFlags::Elf { p_flags, .. } if p_flags.0 & object::elf::PF_X.0 != 0);
+    let code = object.segments().filter(|segment| is_code(segment.flags()));
+    let code = code.map(|segment| segment.address()..segment.address().saturating_add(segment.size())).collect();
     let digits = |id: &[u8]| {
         id.iter().fold(String::new(), |mut text, byte| {
             // Writing to a string cannot fail.
@@ -150,7 +162,7 @@ fn inspect(path: &Path) -> Result<(Option<String>, bool)> {
             text
         })
     };
-    Ok((id.map(digits), has_debug))
+    Ok(Program { build_id: id.map(digits), has_debug_information, code })
 }
 
 /// Looks for the program with a build id in a folder and those below it: at `.build-id/xx/yyy.debug`, where distributions keep such
@@ -162,7 +174,7 @@ pub fn find_program(folder: &Path, build_id: &str) -> Result<Option<PathBuf>> {
     if let Some((first, rest)) = build_id.split_at_checked(2) {
         for start in [folder.join(".build-id"), folder.to_owned()] {
             let path = start.join(first).join(format!("{rest}.debug"));
-            if inspect(&path).is_ok_and(|(id, _)| id.as_deref() == Some(build_id)) {
+            if inspect(&path).is_ok_and(|program| program.build_id.as_deref() == Some(build_id)) {
                 return Ok(Some(path));
             }
         }
@@ -183,10 +195,10 @@ pub fn find_program(folder: &Path, build_id: &str) -> Result<Option<PathBuf>> {
             if kind.is_dir() && depth < MAX_DEPTH {
                 open.push((path, depth + 1));
             } else if path.is_file()
-                && let Ok((Some(id), has_debug)) = inspect(&path)
-                && id == build_id
+                && let Ok(program) = inspect(&path)
+                && program.build_id.as_deref() == Some(build_id)
             {
-                if has_debug {
+                if program.has_debug_information {
                     return Ok(Some(path));
                 }
                 best = best.or(Some(path));
@@ -203,7 +215,7 @@ mod tests {
     #[test]
     fn addresses_outside_of_the_program_belong_to_nothing() {
         let symbols = Symbols::open(&std::env::current_exe().unwrap()).unwrap();
-        for address in [1 << 63, u64::MAX - 1, u64::MAX] {
+        for address in [0, 8, 1 << 63, u64::MAX - 1, u64::MAX] {
             assert_eq!(symbols.frames(address, false), [], "{address:#x}");
             assert_eq!(symbols.frames(address, true), [], "{address:#x}");
         }
