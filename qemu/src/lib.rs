@@ -38,6 +38,6 @@ pub use outcome::{Outcome, Report};
 pub use programs::{Loaders, Programs, build, workspace};
 pub use qmp::Qmp;
 pub use running::{GUEST_COUNT, Running};
-pub use serial::Serial;
+pub use serial::{Serial, last_acknowledged};
 pub use temporary::TemporaryDirectory;
 pub use tools::{FOR_TESTS, Tool, require};

@@ -83,6 +83,15 @@ impl Serial {
     }
 }
 
+/// How many records the guest said to be durable, with `ack=serial` on its command line: the number in the last whole line `durable N`.
+pub fn last_acknowledged(serial: &[u8]) -> usize {
+    // Such lines come often, and output may be long.
+    let text = String::from_utf8_lossy(&serial[serial.len().saturating_sub(4096)..]);
+    let whole = text.rfind('\n').map_or("", |end| &text[..end]);
+    let number = whole.rsplit('\n').find_map(|line| line.trim_end().strip_prefix("durable ")?.parse().ok());
+    number.unwrap_or(0)
+}
+
 #[cfg(test)]
 mod tests {
     use std::io::Cursor;
@@ -96,6 +105,21 @@ mod tests {
         assert!(serial.wait_until(None, |bytes| bytes.len() == 10_000));
         assert!(serial.wait_for_end(None));
         assert!(!serial.wait_until(None, |_| false));
+    }
+
+    #[test]
+    fn only_whole_lines_acknowledge() {
+        for (serial, records) in [
+            ("", 0),
+            ("durable 7", 0),
+            ("durable 5\r\ndurable 7", 5),
+            ("durable 5\ndurable 17\r\n[    0.1] INFO  x: durable 99\n", 17),
+            ("not durable 5\ndurable x\n", 0),
+        ] {
+            assert_eq!(last_acknowledged(serial.as_bytes()), records, "{serial:?}");
+        }
+        let long = [b"durable 3\n".as_slice(), &[b'x'; 9000], b"\ndurable 4\n"].concat();
+        assert_eq!(last_acknowledged(&long), 4);
     }
 
     #[test]

@@ -12,10 +12,12 @@
 //! and those that came after it and may be there, missing, or torn.
 
 use std::ops::Range;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::{fmt, fs};
 
 use anyhow::{Context, Result, bail};
+
+use crate::{Serial, last_acknowledged};
 
 const MAGIC: u64 = 0x006a_7366_7773_6872;
 const FLUSH: u64 = 1;
@@ -55,6 +57,29 @@ pub enum Operation {
     Flush,
     /// Gives up that many bytes.
     Discard(u64),
+}
+
+/// What a guest acknowledged: that so many records are durable.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Acknowledged {
+    /// The records.
+    pub records: usize,
+    /// How long the disks' logs were by then, which hold what was acknowledged, and perhaps more.
+    pub log_lengths: Vec<u64>,
+}
+
+/// Follows a running guest to the end of its output, and notes how long its disks' logs are at each acknowledgement.
+pub fn acknowledgements(serial: &Serial, logs: &[PathBuf]) -> Vec<Acknowledged> {
+    let mut acknowledged: Vec<Acknowledged> = Vec::new();
+    serial.wait_until(None, |bytes| {
+        let records = last_acknowledged(bytes);
+        if acknowledged.last().map_or(0, |last| last.records) < records {
+            let length = |log: &PathBuf| fs::metadata(log).map_or(0, |data| data.len());
+            acknowledged.push(Acknowledged { records, log_lengths: logs.iter().map(length).collect() });
+        }
+        false
+    });
+    acknowledged
 }
 
 impl WriteLog {

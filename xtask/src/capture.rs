@@ -6,7 +6,7 @@ use std::hash::BuildHasher;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
-use bcon::crash::{self, Crash, record::Record};
+use bcon::crash::{self, record::Record};
 use bcon::lines::Lines;
 use bcon::log::Log;
 use bcon::target;
@@ -16,7 +16,7 @@ use qemu::{Programs, TemporaryDirectory};
 pub(crate) struct Captured {
     /// Tells its crash from others; `None` if there is no whole record of the last boot.
     pub(crate) id: Option<u64>,
-    /// The same of the last whole record of any boot.
+    /// The same of the last record of any boot.
     pub(crate) last_id: Option<u64>,
     /// What is wrong with the record, or that there is none.
     pub(crate) problem: Option<String>,
@@ -105,11 +105,12 @@ fn read_console(console: &target::Console, word: &str) -> Result<Captured> {
         marks += usize::from(is_mark);
     }
     let damages = lines.problems().words().to_vec();
-    let crash = crash::last(&log, Some(boot));
+    let last = crash::last(&log, None);
+    let last_id = last.as_ref().filter(|crash| crash.is_whole()).and_then(|crash| crash.id);
+    let crash = last.filter(|crash| crash.boot == Some(boot));
     let whole = crash.as_ref().filter(|crash| crash.is_whole());
-    let last = crash::last(&log, None).filter(Crash::is_whole);
     Ok(Captured {
-        last_id: last.and_then(|crash| crash.id),
+        last_id,
         id: whole.and_then(|crash| crash.id),
         problem: match &crash {
             None => Some("no crash record".to_owned()),

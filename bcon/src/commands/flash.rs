@@ -1,6 +1,6 @@
 //! `bcon flash`, and what `cargo xtask flash` has in common with it.
 
-use super::DONE;
+use super::{DONE, say};
 use crate::cli::{FlashArgs, FlashOptions};
 use crate::flash::{Disk, Image, Step, Told, Verdict, flash};
 use crate::medium::Medium;
@@ -30,9 +30,10 @@ pub fn write(device: &Path, image: &Path, options: FlashOptions) -> Result<()> {
         Verdict::Go { is_held } => is_held,
         Verdict::Refused(refusal) => bail!("{disk}: {refusal}"),
     };
-    eprintln!("{disk}; it holds {}", holds(device)?);
+    // A disk's name for itself may be anything.
+    say(&format!("{disk}; it holds {}", holds(device)?));
     if let Some(user) = &disk.user {
-        eprintln!("warning: {user}, and will be overwritten nevertheless");
+        say(&format!("warning: {user}, and will be overwritten nevertheless"));
     }
     if !options.yes && !confirmed(&disk)? {
         bail!("nothing was written");

@@ -1,7 +1,7 @@
 //! `bcon list`: which consoles there are, and how they ended.
 
-use super::targets::each;
-use super::{DONE, FAILED, FINDINGS, complain, say};
+use super::targets::{each, each_console};
+use super::{DONE, FINDINGS, say};
 use crate::cli::{ListArgs, Report};
 use crate::output::json::write_value;
 use crate::output::terminal::write_harmless;
@@ -18,17 +18,10 @@ pub(super) fn run(args: &ListArgs) -> Result<u8> {
         if target.consoles.is_empty() && is_named {
             say(&format!("{}: no console", path.display()));
         }
-        let mut status = DONE;
-        for console in &target.consoles {
-            match Summary::of(console) {
-                Ok(summary) => summaries.push(summary),
-                Err(error) => {
-                    complain(&error);
-                    status = FAILED;
-                }
-            }
-        }
-        Ok(status)
+        Ok(each_console(&target.consoles, |console| {
+            summaries.push(Summary::of(console)?);
+            Ok(DONE)
+        }))
     })?;
     let out = &mut io::stdout().lock();
     match args.output {

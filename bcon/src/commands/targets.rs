@@ -1,6 +1,7 @@
 //! The targets of a command: named ones, and folders of images.
 
 use super::{DONE, FAILED, complain, is_broken_pipe};
+use crate::target::Console;
 use anyhow::{Context, Result};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -44,4 +45,16 @@ pub(super) fn each(targets: &[PathBuf], mut act: impl FnMut(&Path, bool) -> Resu
         }
     }
     Ok(worst)
+}
+
+/// Does something to each console of a target. What fails is complained about, and does not keep it from the others. Returns the highest
+/// status.
+pub(super) fn each_console(consoles: &[Console], mut act: impl FnMut(&Console) -> Result<u8>) -> u8 {
+    consoles.iter().fold(DONE, |worst, console| {
+        let status = act(console).unwrap_or_else(|error| {
+            complain(&error);
+            FAILED
+        });
+        worst.max(status)
+    })
 }

@@ -1,7 +1,7 @@
 //! `bcon verify`: what is damaged, and where.
 
-use super::targets::each;
-use super::{DONE, FAILED, FINDINGS, complain, say};
+use super::targets::{each, each_console};
+use super::{DONE, FINDINGS, say};
 use crate::cli::{Report, VerifyArgs};
 use crate::output::json::write_value;
 use crate::output::terminal::write_harmless;
@@ -24,20 +24,12 @@ pub(super) fn run(args: &VerifyArgs) -> Result<u8> {
         for note in notes {
             say(&format!("{}: {note}", path.display()));
         }
-        let mut status = DONE;
-        for console in &target.consoles {
-            match verify(console) {
-                Ok(findings) => {
-                    status = status.max(if findings.damages() == 0 { DONE } else { FINDINGS });
-                    checked.push((console.name.clone(), findings));
-                }
-                Err(error) => {
-                    complain(&error);
-                    status = FAILED;
-                }
-            }
-        }
-        Ok(status)
+        Ok(each_console(&target.consoles, |console| {
+            let findings = verify(console)?;
+            let status = if findings.damages() == 0 { DONE } else { FINDINGS };
+            checked.push((console.name.clone(), findings));
+            Ok(status)
+        }))
     })?;
     let out = &mut io::stdout().lock();
     match args.output {

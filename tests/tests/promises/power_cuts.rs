@@ -5,20 +5,12 @@
 //! lost, and some of them lost, whole or torn. Each of these disks must be a sound console, must hold every record that had been
 //! acknowledged by then, and must show nothing of an earlier boot as if it were of this one.
 
-use std::fs;
-
 use anyhow::{Result, ensure};
-use qemu::write_log::{Fate, PowerCut, WriteLog};
-use qemu::{Kind, Outcome};
+use qemu::write_log::{Acknowledged, Fate, PowerCut, WriteLog, acknowledgements};
+use qemu::{Kind, Outcome, last_acknowledged};
 use tests::Scene;
 use tests::oracle::{Oracle, line};
 use tests::recipe::Random;
-
-/// Records before this one were durable when the log had this length.
-struct Acknowledged {
-    records: usize,
-    log_length: u64,
-}
 
 /// Lines that the boots before log, and the boot whose power is cut. The numbers tell their lines apart.
 const BEFORE: &str = "app=lines:20000 serial=off";
@@ -44,16 +36,7 @@ fn record(kind: Kind, block_size: u32, boots_before: u32) -> Recording {
     scene.disk(0).write_log = Some(log_path.clone());
 
     let running = scene.start(CUT);
-    let mut acknowledged: Vec<Acknowledged> = Vec::new();
-    running.serial().wait_until(None, |bytes| {
-        let records = last_acknowledged(bytes);
-        if acknowledged.last().map_or(0, |last| last.records) < records {
-            // What was acknowledged was in the log before; perhaps more is by now.
-            let log_length = fs::metadata(&log_path).unwrap().len();
-            acknowledged.push(Acknowledged { records, log_length });
-        }
-        false
-    });
+    let acknowledged = acknowledgements(running.serial(), std::slice::from_ref(&log_path));
     running.wait().unwrap().expect(Outcome::Finished).unwrap();
     assert!(acknowledged.len() > 5, "only {} acknowledgements", acknowledged.len());
     let log = WriteLog::read(&log_path).unwrap();
@@ -68,7 +51,7 @@ fn check(recording: &Recording) -> Result<()> {
     let mut random = Random(u64::from(*boot));
     let mut cut = PowerCut::new(log, before.clone());
     loop {
-        let reached = acknowledged.iter().take_while(|ack| log.entries_in(ack.log_length) <= cut.position()).last();
+        let reached = acknowledged.iter().take_while(|ack| log.entries_in(ack.log_lengths[0]) <= cut.position()).last();
         let durable = reached.map_or(0, |ack| ack.records);
         let images =
             [cut.image(|_| Fate::Lost)?, cut.image(|_| Fate::Whole)?, cut.image(|sectors| fate(&mut random, sectors))?];
@@ -97,14 +80,6 @@ fn fate(random: &mut Random, sectors: usize) -> Fate {
     }
 }
 
-/// The number in the last whole line `durable N`.
-fn last_acknowledged(serial: &[u8]) -> usize {
-    let text = String::from_utf8_lossy(&serial[serial.len().saturating_sub(4096)..]);
-    let whole = text.rfind('\n').map_or("", |end| &text[..end]);
-    let number = whole.rsplit('\n').find_map(|line| line.trim_end().strip_prefix("durable ")?.parse().ok());
-    number.unwrap_or(0)
-}
-
 /// The records that a boot left on a disk, without the lines that the console itself adds.
 fn records(image: &[u8], boot: u32) -> Vec<String> {
     let lines = Oracle::new(image).unwrap().lines().unwrap();
@@ -126,7 +101,7 @@ fn on_a_new_nvme_disk_and_only_what_is_true() {
     let mut recording = record(Kind::Nvme, 512, 0);
     check(&recording).unwrap();
     // The check must go red: on a record that is acknowledged before it is written, and on one that was never there.
-    recording.acknowledged[1].log_length = recording.acknowledged[0].log_length;
+    recording.acknowledged[1].log_lengths = recording.acknowledged[0].log_lengths.clone();
     let error = check(&recording).unwrap_err().to_string();
     assert!(error.contains("records were acknowledged"), "{error}");
     recording.acknowledged.clear();

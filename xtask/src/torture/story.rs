@@ -180,14 +180,6 @@ pub(super) fn last_shown(serial: &str) -> u32 {
     whole.lines().rev().find_map(number).unwrap_or(0)
 }
 
-/// How many records the serial port said to be durable.
-pub(super) fn last_acknowledged(serial: &[u8]) -> usize {
-    let text = String::from_utf8_lossy(&serial[serial.len().saturating_sub(4096)..]);
-    let whole = text.rfind('\n').map_or("", |end| &text[..end]);
-    let number = whole.rsplit('\n').find_map(|line| line.trim_end().strip_prefix("durable ")?.parse().ok());
-    number.unwrap_or(0)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -226,6 +218,5 @@ mod tests {
     fn only_whole_lines_of_the_serial_port_count() {
         assert_eq!(last_shown("[ 0.1] INFO  x: line 0000007 of 9 abc\r\nfoo\n[ 0.1] INFO  x: line 0000008 of"), 7);
         assert_eq!(last_shown(""), 0);
-        assert_eq!(last_acknowledged(b"durable 5\r\ndurable 7"), 5);
     }
 }

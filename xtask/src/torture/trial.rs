@@ -5,11 +5,11 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use qemu::write_log::{Fate, PowerCut, WriteLog};
-use qemu::{Disk, Fault, Guest, Machine, Outcome, Programs, Report, TemporaryDirectory};
+use qemu::write_log::{Fate, PowerCut, WriteLog, acknowledgements};
+use qemu::{Disk, Fault, Guest, Machine, Outcome, Programs, Report, TemporaryDirectory, last_acknowledged};
 
 use super::scenario::{LINES, LINES_BEFORE, Scenario, Trouble};
-use super::story::{Story, last_acknowledged, last_shown};
+use super::story::{Story, last_shown};
 use crate::campaign::CampaignOptions;
 use crate::capture;
 use crate::random::Random;
@@ -41,12 +41,6 @@ pub(super) struct TrialResult {
     pub(super) guests: usize,
     /// Disks as a power cut left them that were checked.
     pub(super) cuts: usize,
-}
-
-/// Records before this one were durable everywhere when the disks' logs were that long.
-struct Acknowledged {
-    records: usize,
-    log_lengths: Vec<u64>,
 }
 
 impl<'a> Trial<'a> {
@@ -307,16 +301,7 @@ impl<'a> Trial<'a> {
         disks.iter_mut().zip(&logs).for_each(|(disk, log)| disk.write_log = Some(log.clone()));
 
         let running = self.guest(&disks, &format!("app=lines:{LINES} ack=serial pad_ms=20"))?.start()?;
-        let mut acknowledged: Vec<Acknowledged> = Vec::new();
-        running.serial().wait_until(None, |bytes| {
-            let records = last_acknowledged(bytes);
-            if acknowledged.last().map_or(0, |last| last.records) < records {
-                // What was acknowledged was in the logs before; perhaps more is by now.
-                let length = |log: &PathBuf| fs::metadata(log).map_or(0, |data| data.len());
-                acknowledged.push(Acknowledged { records, log_lengths: logs.iter().map(length).collect() });
-            }
-            false
-        });
+        let acknowledged = acknowledgements(running.serial(), &logs);
         let report = running.wait()?;
         self.expect(&report, Outcome::Finished);
         self.check_whole(LINES, 0)?;
