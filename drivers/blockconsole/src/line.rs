@@ -5,6 +5,8 @@
 //! and C1 alike, by code point). A backslash stays a backslash, so that the usual line is as it was logged; escapes
 //! can therefore not be undone with certainty. A truncated text ends in `…[truncated]`.
 
+use crate::level::Level;
+use crate::ring::record::{Entry, RecordBuffer};
 use crate::ring::{MAX_TARGET, MAX_TEXT, Record};
 
 /// What a truncated text ends in.
@@ -37,9 +39,11 @@ pub struct Line<'r> {
     prefix: [u8; MAX_PREFIX],
     /// Where in that the prefix begins.
     prefix_start: usize,
-    target: &'r str,
-    text: &'r str,
+    target: &'r [u8],
+    text: &'r [u8],
     truncated: bool,
+    /// Nothing in it has to be escaped. (If this is not set, that may be so as well.)
+    is_plain: bool,
     part: Part,
     /// Bytes of the current part that are done with.
     done: usize,
@@ -62,9 +66,20 @@ enum Part {
 impl<'r> Line<'r> {
     /// The line of this record, from its beginning.
     pub fn new(record: &Record<'r>) -> Self {
-        let (prefix, prefix_start) = prefix(record);
-        let Record { target, text, truncated, .. } = *record;
-        Self { prefix, prefix_start, target, text, truncated, part: Part::Prefix, done: 0, escape_done: 0 }
+        let Record { time_ns, level, target, text, truncated, .. } = *record;
+        Self::start(time_ns, level, (target.as_bytes(), text.as_bytes()), truncated, false)
+    }
+
+    /// The line of the record in this buffer, which has been made valid.
+    pub(crate) fn of(entry: &Entry, buffer: &'r RecordBuffer) -> Self {
+        Self::start(entry.time_ns, entry.meta.level, buffer.parts(entry), entry.meta.truncated, entry.is_plain)
+    }
+
+    fn start(time_ns: u64, level: Level, parts: (&'r [u8], &'r [u8]), truncated: bool, is_plain: bool) -> Self {
+        let (prefix, prefix_start) = prefix(time_ns, level);
+        let (target, text) = parts;
+        let (part, done, escape_done) = (Part::Prefix, 0, 0);
+        Self { prefix, prefix_start, target, text, truncated, is_plain, part, done, escape_done }
     }
 
     /// Whether all of it is written.
@@ -72,15 +87,34 @@ impl<'r> Line<'r> {
         self.part == Part::End
     }
 
+    /// Writes the usual line: one that has not been begun, fits as a whole, and has nothing to be escaped. `None` for any other.
+    fn fill_at_once(&mut self, out: &mut [u8]) -> Option<usize> {
+        let is_usual = self.is_plain && !self.truncated && self.part == Part::Prefix && self.done == 0;
+        if !is_usual {
+            return None;
+        }
+        let room = out.len();
+        let out = put(out, self.prefix.get(self.prefix_start..)?)?;
+        let out = put(out, self.target)?;
+        let out = put(out, b": ")?;
+        let out = put(out, self.text)?;
+        let out = put(out, b"\n")?;
+        self.part = Part::End;
+        Some(room - out.len())
+    }
+
     /// Writes as much of the rest as fits, and returns how many bytes that was: all of `out`, unless the line is done.
     pub fn fill(&mut self, out: &mut [u8]) -> usize {
+        if let Some(len) = self.fill_at_once(out) {
+            return len;
+        }
         let mut at = 0;
         loop {
             let (source, is_escaped, next) = match self.part {
                 Part::Prefix => (self.prefix.get(self.prefix_start..).unwrap_or_default(), false, Part::Target),
-                Part::Target => (self.target.as_bytes(), true, Part::Colon),
+                Part::Target => (self.target, true, Part::Colon),
                 Part::Colon => (&b": "[..], false, Part::Text),
-                Part::Text => (self.text.as_bytes(), true, Part::Truncated),
+                Part::Text => (self.text, true, Part::Truncated),
                 Part::Truncated => (if self.truncated { TRUNCATED.as_bytes() } else { b"" }, false, Part::LineFeed),
                 Part::LineFeed => (&b"\n"[..], false, Part::End),
                 Part::End => return at,
@@ -110,6 +144,13 @@ impl<'r> Line<'r> {
             self.done += taken;
         }
     }
+}
+
+/// Copies all of `from` to the beginning, and returns what follows it; `None` if it does not fit.
+fn put<'o>(out: &'o mut [u8], from: &[u8]) -> Option<&'o mut [u8]> {
+    let (to, rest) = out.split_at_mut_checked(from.len())?;
+    to.copy_from_slice(from);
+    Some(rest)
 }
 
 /// Copies what fits, and returns how much that was.
@@ -176,29 +217,27 @@ fn escape(bytes: &[u8]) -> ([u8; MAX_ESCAPE], usize, usize) {
 }
 
 /// `[    1.234567] LEVEL `, at the end of what is returned, and where it begins.
-fn prefix(record: &Record<'_>) -> ([u8; MAX_PREFIX], usize) {
-    let mut out = *b"            .      ]       ";
-    let mut micros = (record.time_ns % 1_000_000_000) as u32 / 1_000;
+fn prefix(time_ns: u64, level: Level) -> ([u8; MAX_PREFIX], usize) {
+    let mut out = *b"      [     .      ]       ";
+    let mut micros = (time_ns % 1_000_000_000) as u32 / 1_000;
     for place in out[13..19].iter_mut().rev() {
         *place = b'0' + (micros % 10) as u8;
         micros /= 10;
     }
-    let mut seconds = record.time_ns / 1_000_000_000;
-    let mut start = 7;
-    for (i, place) in out[..12].iter_mut().enumerate().rev() {
-        *place = match seconds {
-            0 if i == 11 => b'0',
-            0 if i >= 7 => b' ',
-            0 => b'[',
-            _ => b'0' + (seconds % 10) as u8,
-        };
-        start = i;
-        if *place == b'[' {
+    let mut seconds = time_ns / 1_000_000_000;
+    let mut start = 12;
+    for place in out[1..12].iter_mut().rev() {
+        *place = b'0' + (seconds % 10) as u8;
+        start -= 1;
+        seconds /= 10;
+        if seconds == 0 {
             break;
         }
-        seconds /= 10;
     }
-    out[21..26].copy_from_slice(record.level.column());
+    // Five columns at least.
+    let start = start.min(7) - 1;
+    out[start] = b'[';
+    out[21..26].copy_from_slice(level.column());
     (out, start)
 }
 
@@ -266,6 +305,24 @@ mod tests {
                 assert_eq!(line(&record(0, Level::Info, "t", &text)), expected);
             }
             assert!(line(&record(0, Level::Info, "t", &plain[at..])).ends_with(&format!(": {}\n", &plain[at..])));
+        }
+    }
+
+    #[test]
+    fn what_is_known_to_be_plain_makes_the_same_line() {
+        for text in ["", "x", "as usual, and with every sort of character: ~!09 AZ"] {
+            for truncated in [false, true] {
+                let record = Record { truncated, ..record(77_000, Level::Warn, "app::part", text) };
+                let whole = line(&record);
+                for room in 0..=whole.len() {
+                    let mut writer = Line { is_plain: true, ..Line::new(&record) };
+                    let mut out = vec![0; whole.len()];
+                    let first = writer.fill(&mut out[..room]);
+                    let second = writer.fill(&mut out[first..]);
+                    assert!(writer.is_done() && first <= room);
+                    assert_eq!(&out[..first + second], whole.as_bytes());
+                }
+            }
         }
     }
 

@@ -253,8 +253,8 @@ const MUTATIONS: [Mutation; 39] = [
     mutation(
         "losses-are-not-said",
         "console/source.rs",
-        "Next::Lost(records) => Some((LineKind::Lost, records)),",
-        "Next::Lost(records) if records == 0 => Some((LineKind::Lost, records)), Next::Lost(_) => None,",
+        "Taken::Lost(records) => Some((LineKind::Lost, records)),",
+        "Taken::Lost(records) if records == 0 => Some((LineKind::Lost, records)), Taken::Lost(_) => None,",
         "weaknesses",
     ),
     mutation(

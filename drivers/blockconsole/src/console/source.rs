@@ -8,8 +8,10 @@
 
 use super::point::{LineKind, Point};
 use crate::line::Line;
-use crate::marks::{BootFacts, Mark, TARGET};
-use crate::ring::{Cursor, MAX_TARGET, MAX_TEXT, Next, Patience, Record, RecordBuffer, Ring};
+use crate::marks::{BootFacts, Mark};
+use crate::ring::reader::Taken;
+use crate::ring::record::Entry;
+use crate::ring::{Cursor, Patience, RecordBuffer, Ring};
 use crate::series::Kept;
 
 /// How long a record that was begun is waited for before its writer is taken for dead, if nothing else is written meanwhile.
@@ -38,9 +40,12 @@ pub(super) struct Source {
     /// Where the last piece came from.
     poured: Point,
     cursor: Option<Cursor>,
+    /// A copy of the record whose line is under way: it may be needed in pieces, while the ring goes on.
     scratch: RecordBuffer,
-    /// The record whose line is under way, if [`here`](Self::here) is in the middle of one.
-    held: Held,
+    /// Which record that is, if any.
+    held: Option<Entry>,
+    /// When that, or the last one before it, was logged.
+    held_ns: u64,
     /// The record that is unfinished, and since when.
     unfinished: Option<(u64, u64)>,
 }
@@ -52,7 +57,8 @@ impl Source {
             poured: start,
             cursor: None,
             scratch: RecordBuffer::new(),
-            held: Held::NONE,
+            held: None,
+            held_ns: 0,
             unfinished: None,
         }
     }
@@ -70,7 +76,7 @@ impl Source {
     /// Goes back to a point, or anywhere.
     pub(super) fn rewind(&mut self, point: Point) {
         (self.here, self.poured) = (point, point);
-        self.held.sequence = None;
+        self.held = None;
     }
 
     /// Asks for a tile line, at the next beginning of a line.
@@ -103,7 +109,7 @@ impl Source {
             Some(mark) => {
                 let mut poured = (0, true);
                 let time_ns = if start.line == LineKind::Boot { 0 } else { start.time_ns };
-                mark.with_record(time_ns, &feed.facts, |record| poured = pour_line(record, skip, out));
+                mark.with_record(time_ns, &feed.facts, |record| poured = pour_line(Line::new(record), skip, out));
                 poured
             }
             None => match start.line {
@@ -127,7 +133,7 @@ impl Source {
             LineKind::Trailer => here.due.trailer = false,
             LineKind::Record => {
                 here.sequence += 1;
-                here.time_ns = self.held.time_ns;
+                here.time_ns = self.held_ns;
             }
             LineKind::Between | LineKind::Lost | LineKind::Unfinished => {}
         }
@@ -162,22 +168,23 @@ impl Source {
         let mut cursor =
             self.cursor.filter(|cursor| cursor.sequence() == sequence).unwrap_or_else(|| feed.ring.cursor_at(sequence));
         let patience = self.patience(feed, sequence);
-        let chosen = match feed.ring.next(&mut cursor, &mut self.scratch, patience) {
-            Next::Record(record) => {
-                self.held.take(&record);
+        self.held = None;
+        let chosen = match feed.ring.take(&mut cursor, &mut self.scratch, patience) {
+            Taken::Record(entry) => {
+                self.hold(entry);
                 self.begin(LineKind::Record, 0);
                 // The cursor stays at the record whose line is under way.
                 return true;
             }
-            Next::Lost(records) => Some((LineKind::Lost, records)),
-            Next::Skipped(skipped) => Some((LineKind::Unfinished, skipped)),
-            Next::Unfinished => {
+            Taken::Lost(records) => Some((LineKind::Lost, records)),
+            Taken::Skipped(skipped) => Some((LineKind::Unfinished, skipped)),
+            Taken::Unfinished => {
                 if self.unfinished.is_none_or(|(of, _)| of != sequence) {
                     self.unfinished = Some((sequence, feed.now_ns));
                 }
                 None
             }
-            Next::Empty => None,
+            Taken::Empty => None,
         };
         self.cursor = Some(cursor);
         match chosen {
@@ -209,20 +216,29 @@ impl Source {
         }
     }
 
+    fn hold(&mut self, mut entry: Entry) {
+        self.scratch.make_valid(&mut entry);
+        self.held_ns = entry.time_ns;
+        self.held = Some(entry);
+    }
+
     fn pour_record(&mut self, feed: &Feed<'_>, out: &mut [u8]) -> usize {
         let sequence = self.here.sequence;
-        if self.held.sequence != Some(sequence) {
+        if self.held.is_none_or(|held| held.sequence != sequence) {
+            self.held = None;
             let mut cursor = feed.ring.cursor_at(sequence);
-            match feed.ring.next(&mut cursor, &mut self.scratch, Patience::Wait) {
-                Next::Record(record) if record.sequence == sequence => self.held.take(&record),
-                // Overwritten since: what is on disk of its line ends here, and what was lost will be counted.
-                _ => {
-                    self.here = self.here.restart();
-                    return self.pour(feed, out);
-                }
+            if let Taken::Record(entry) = feed.ring.take(&mut cursor, &mut self.scratch, Patience::Wait)
+                && entry.sequence == sequence
+            {
+                self.hold(entry);
             }
         }
-        let (len, is_done) = pour_line(&self.held.record(), self.here.skip as usize, out);
+        let Some(held) = &self.held else {
+            // Overwritten since: what is on disk of its line ends here, and what was lost will be counted.
+            self.here = self.here.restart();
+            return self.pour(feed, out);
+        };
+        let (len, is_done) = pour_line(Line::of(held, &self.scratch), self.here.skip as usize, out);
         self.advance(len, is_done);
         len
     }
@@ -240,9 +256,8 @@ impl Source {
     }
 }
 
-/// Writes a record's line without its first `skip` bytes; returns how much, and whether that was all of it.
-fn pour_line(record: &Record<'_>, skip: usize, out: &mut [u8]) -> (usize, bool) {
-    let mut line = Line::new(record);
+/// Writes a line without its first `skip` bytes; returns how much, and whether that was all of it.
+fn pour_line(mut line: Line<'_>, skip: usize, out: &mut [u8]) -> (usize, bool) {
     let mut skipped = 0;
     let mut rest = [0; 64];
     while skipped < skip && !line.is_done() {
@@ -260,51 +275,4 @@ fn pour_bytes(bytes: &[u8], skip: usize, out: &mut [u8]) -> (usize, bool) {
         to.copy_from_slice(from);
     }
     (len, len == rest.len())
-}
-
-/// A copy of a record: its line may be needed in pieces, while the ring goes on.
-struct Held {
-    /// `None` while there is none.
-    sequence: Option<u64>,
-    time_ns: u64,
-    cpu: u16,
-    level: crate::level::Level,
-    truncated: bool,
-    target_len: usize,
-    len: usize,
-    bytes: [u8; MAX_TARGET + MAX_TEXT],
-}
-
-impl Held {
-    const NONE: Self = Self {
-        sequence: None,
-        time_ns: 0,
-        cpu: 0,
-        level: crate::level::Level::Info,
-        truncated: false,
-        target_len: 0,
-        len: 0,
-        bytes: [0; MAX_TARGET + MAX_TEXT],
-    };
-
-    fn take(&mut self, record: &Record<'_>) {
-        let Record { sequence, time_ns, cpu, level, target, text, truncated } = *record;
-        let (target_len, len) = (target.len(), target.len() + text.len());
-        if let Some((to_target, to_text)) = self.bytes.get_mut(..len).and_then(|to| to.split_at_mut_checked(target_len))
-        {
-            to_target.copy_from_slice(target.as_bytes());
-            to_text.copy_from_slice(text.as_bytes());
-            (self.target_len, self.len) = (target_len, len);
-        }
-        (self.sequence, self.time_ns, self.cpu, self.level, self.truncated) =
-            (Some(sequence), time_ns, cpu, level, truncated);
-    }
-
-    fn record(&self) -> Record<'_> {
-        let bytes = self.bytes.get(..self.len).unwrap_or_default();
-        let text = core::str::from_utf8(bytes).unwrap_or_default();
-        let (target, text) = text.split_at_checked(self.target_len).unwrap_or((TARGET, ""));
-        let Self { sequence, time_ns, cpu, level, truncated, .. } = *self;
-        Record { sequence: sequence.unwrap_or(0), time_ns, cpu, level, target, text, truncated }
-    }
 }

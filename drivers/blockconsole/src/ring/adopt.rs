@@ -98,13 +98,13 @@ impl<'a> Adopted<'a> {
             return Next::Empty;
         }
         for sequence in from.max(self.first)..self.end {
-            if let Found::Whole { time_ns, meta, .. } = self.ring.copy(sequence, scratch) {
+            if let Found::Whole { entry, .. } = self.ring.copy(sequence, scratch) {
                 if sequence > from {
                     *cursor = Cursor::at(sequence);
                     return Next::Lost(sequence - from);
                 }
                 *cursor = Cursor::at(sequence + 1);
-                return Next::Record(scratch.record(sequence, time_ns, meta));
+                return Next::Record(scratch.record(entry));
             }
         }
         *cursor = Cursor::at(self.end);
@@ -156,7 +156,7 @@ impl Ring<'_> {
         let proven = if is_newest(begun, &mut scratch) { begun } else { self.find_end(begun) };
         let newest = proven.checked_sub(1).map(|newest| self.copy(newest, &mut scratch));
         let used = match newest {
-            Some(Found::Whole { position, meta, .. }) => position.wrapping_add(meta.record_words() as u64),
+            Some(Found::Whole { position, entry }) => position.wrapping_add(entry.meta.record_words() as u64),
             _ => 0,
         };
         // Records that were never finished have their places too, and one that was interrupted by the newest may have

@@ -105,8 +105,8 @@ mod checksum;
 mod draft;
 mod identity;
 mod layout;
-mod reader;
-mod record;
+pub(crate) mod reader;
+pub(crate) mod record;
 mod succession;
 mod writer;
 

@@ -49,12 +49,12 @@ pub struct Record<'b> {
 
 /// What a slot's `meta` word says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Meta {
-    pub(super) text_len: usize,
-    pub(super) target_len: usize,
-    pub(super) level: Level,
-    pub(super) truncated: bool,
-    pub(super) cpu: u16,
+pub(crate) struct Meta {
+    pub(crate) text_len: usize,
+    pub(crate) target_len: usize,
+    pub(crate) level: Level,
+    pub(crate) truncated: bool,
+    pub(crate) cpu: u16,
 }
 
 impl Meta {
@@ -85,6 +85,16 @@ impl Meta {
     }
 }
 
+/// A record but for its bytes, which lie in a [`RecordBuffer`].
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Entry {
+    pub(crate) sequence: u64,
+    pub(crate) time_ns: u64,
+    pub(crate) meta: Meta,
+    /// All its bytes are printable ASCII. (If this is not set, they may be so as well.)
+    pub(crate) is_plain: bool,
+}
+
 /// Where a reader's record is copied to: about 2 KiB, used again and again.
 #[derive(Clone, Debug)]
 pub struct RecordBuffer {
@@ -103,25 +113,41 @@ impl RecordBuffer {
     }
 
     /// The record whose bytes lie here.
-    pub(super) fn record(&mut self, sequence: u64, time_ns: u64, meta: Meta) -> Record<'_> {
-        let Meta { text_len, target_len, level, truncated, cpu } = meta;
-        let len = (target_len + text_len).min(MAX_BYTES);
-        let (bytes, _) = self.bytes.split_at_mut(len);
-        let bytes = valid_utf8(bytes);
-        let (target, text) = bytes.split_at_checked(target_len).unwrap_or(("", bytes));
+    pub(super) fn record(&mut self, mut entry: Entry) -> Record<'_> {
+        self.make_valid(&mut entry);
+        let (target, text) = self.parts(&entry);
+        let (target, text) = (str::from_utf8(target).unwrap_or_default(), str::from_utf8(text).unwrap_or_default());
+        let Entry { sequence, time_ns, meta: Meta { level, truncated, cpu, .. }, .. } = entry;
         Record { sequence, time_ns, cpu, level, target, text, truncated }
     }
-}
 
-/// The bytes as text. Writers put whole characters there; memory that somebody else filled, with a checksum that fits,
-/// may hold anything, and what is not ASCII in it is not worth guessing at.
-fn valid_utf8(bytes: &mut [u8]) -> &str {
-    if str::from_utf8(bytes).is_err() {
-        for byte in bytes.iter_mut().filter(|byte| !byte.is_ascii()) {
-            *byte = b'?';
+    /// Sees to it that target and text are UTF-8. Writers put whole characters there; memory that somebody else filled, with a
+    /// checksum that fits, may hold anything, and what is not ASCII in it is not worth guessing at.
+    pub(crate) fn make_valid(&mut self, entry: &mut Entry) {
+        if entry.is_plain {
+            return;
+        }
+        let meta = &mut entry.meta;
+        let len = (meta.target_len + meta.text_len).min(MAX_BYTES);
+        let bytes = self.bytes.get_mut(..len).unwrap_or_default();
+        if str::from_utf8(bytes).is_err() {
+            for byte in bytes.iter_mut().filter(|byte| !byte.is_ascii()) {
+                *byte = b'?';
+            }
+        }
+        let is_boundary = str::from_utf8(bytes).is_ok_and(|text| text.is_char_boundary(meta.target_len));
+        if !is_boundary {
+            (meta.target_len, meta.text_len) = (0, len);
         }
     }
-    str::from_utf8(bytes).unwrap_or_default()
+
+    /// Target and text of the record whose bytes lie here.
+    pub(crate) fn parts(&self, entry: &Entry) -> (&[u8], &[u8]) {
+        let Meta { text_len, target_len, .. } = entry.meta;
+        let len = (target_len + text_len).min(MAX_BYTES);
+        let bytes = self.bytes.get(..len).unwrap_or_default();
+        bytes.split_at_checked(target_len).unwrap_or((&[], bytes))
+    }
 }
 
 impl Default for RecordBuffer {
