@@ -134,13 +134,19 @@ impl Kernel {
     /// Waits until no console is more than so many records behind, so that none is lost on the slowest.
     pub fn wait_for_room(&mut self, most_behind: u64) {
         let Some(ring) = logger::ring() else { return };
-        loop {
-            self.pump();
+        let is_behind = || {
             let written = ring.written();
-            match consoles::durable() {
-                Some(durable) if written.saturating_sub(durable) > most_behind => consoles::finish(written),
-                _ => return,
+            let is_behind = consoles::durable().is_some_and(|durable| written.saturating_sub(durable) > most_behind);
+            if is_behind {
+                consoles::finish(written);
             }
+            is_behind
+        };
+        // What is wanted at once is said before the first turn, so that this one writes it.
+        is_behind();
+        self.pump();
+        while is_behind() {
+            self.pump();
         }
     }
 

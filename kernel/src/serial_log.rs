@@ -26,7 +26,7 @@ static ECHO: Mutex<Option<Echo>> = Mutex::new(None);
 
 /// The port gets one in so many parts of a busy program's time.
 const SHARE: u64 = 5;
-/// How long it sends at a time.
+/// How long it sends at a time. In one piece, so that most lines are not held up on their way to a disk.
 const SLICE_NS: u64 = 500_000;
 /// When it may send again.
 static SHARE_FROM: AtomicU64 = AtomicU64::new(0);
@@ -271,6 +271,18 @@ impl Echo {
         }
     }
 
+    /// Goes past what is left out, without reading it.
+    fn skip(&mut self) {
+        let mut next = self.cursor.sequence();
+        while next < self.skip_until && self.ring.level(next).is_some_and(|level| level > Level::Warn) {
+            next += 1;
+        }
+        if next > self.cursor.sequence() {
+            self.left_out += next - self.cursor.sequence();
+            self.cursor = self.ring.cursor_at(next);
+        }
+    }
+
     /// Makes the next line, if there is anything to say.
     fn next_line(&mut self) -> bool {
         let acknowledge = ACKNOWLEDGE.load(Ordering::Relaxed);
@@ -284,10 +296,8 @@ impl Echo {
         }
         (self.len, self.sent) = (0, 0);
         loop {
+            self.skip();
             match self.ring.next(&mut self.cursor, &mut self.memory.scratch, self.patience) {
-                Next::Record(record) if record.sequence < self.skip_until && record.level > Level::Warn => {
-                    self.left_out += 1;
-                }
                 Next::Record(record) => {
                     let start = note_left_out(&mut self.memory.line, &mut self.left_out);
                     let room = self.memory.line.get_mut(start..MAX_LINE).unwrap_or_default();
