@@ -1,4 +1,4 @@
-//! CRC-32C, of crash records and of what the crash path is told.
+//! CRC-32C, of crash records.
 
 use crc::{CRC_32_ISCSI, Crc};
 

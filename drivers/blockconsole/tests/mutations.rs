@@ -267,7 +267,7 @@ const MUTATIONS: [Mutation; 39] = [
     mutation(
         "damaged-targets-are-trusted",
         "console/target/words.rs",
-        "if words.last() != Some(&from.crc()) ||",
+        "if words.last() != Some(&from.checksum()) ||",
         "if words.last() == Some(&0) ||",
         "lib",
     ),

@@ -10,7 +10,7 @@ const FACTOR: u64 = 0x9e37_79b9_7f4a_7c15;
 /// others, with a probability of about 2^-64 that they do not. Two lanes, of which each word goes to the older, so
 /// that two multiplications are under way at a time.
 #[derive(Clone, Copy)]
-pub(super) struct Checksum {
+pub(crate) struct Checksum {
     next: u64,
     after: u64,
 }
@@ -34,7 +34,7 @@ impl Checksum {
     }
 
     /// The checksum of a few words.
-    pub(super) fn of(seed: u64, words: &[u64]) -> u64 {
+    pub(crate) fn of(seed: u64, words: &[u64]) -> u64 {
         let mut checksum = Self::new(seed);
         for word in words {
             checksum.push(*word);

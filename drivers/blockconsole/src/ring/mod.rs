@@ -101,7 +101,7 @@
 //! ```
 
 mod adopt;
-mod checksum;
+pub(crate) mod checksum;
 mod draft;
 mod identity;
 mod layout;

@@ -1,9 +1,9 @@
 //! What the crash path must know of a console, readable at any time.
 //!
-//! A [`Target`] is plain data with a CRC-32C. A console publishes a new one into its [`TargetCell`] after every
+//! A [`Target`] is plain data with a checksum. A console publishes a new one into its [`TargetCell`] after every
 //! change, and *before* every write that it submits. The cell holds two: a new one is written over the older, and then named as the
 //! latest. So whoever interrupts that, an NMI in the middle of it included, finds a whole one; and memory that was
-//! overwritten by a stray pointer shows by its CRC, so that it sends no write anywhere.
+//! overwritten by a stray pointer shows by its checksum, so that it sends no write anywhere.
 
 #[cfg(test)]
 mod tests;
@@ -67,9 +67,9 @@ pub(super) struct TargetState {
 pub enum BadTarget {
     /// Nothing was ever published.
     Empty,
-    /// The CRC is wrong: memory was overwritten.
+    /// The checksum is wrong: memory was overwritten.
     Checksum,
-    /// It makes no sense, though its CRC is right.
+    /// It makes no sense, though its checksum is right.
     Nonsense,
     /// Its place makes no sense.
     Place(PlaceError),

@@ -110,7 +110,7 @@ fn a_cell_that_is_read_in_the_middle_of_a_store_gives_a_whole_target() {
 }
 
 #[test]
-fn nonsense_with_a_right_crc_is_refused() {
+fn nonsense_with_a_right_checksum_is_refused() {
     let cell = TargetCell::new();
     let changes: [fn(&mut Target); 5] = [
         |target| target.state.next_tile = 5000,

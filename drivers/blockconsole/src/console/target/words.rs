@@ -1,25 +1,25 @@
 //! A target as the words of its cell.
 //!
-//! First what never changes: magic, name and place, and the CRC of these. Then what does, and its CRC, in which the first
-//! CRC is taken up. So publishing a target takes the CRC of a few words only.
+//! First what never changes: magic, name and place, and the checksum of these. Then what does, and its checksum, in which the first
+//! is taken up. So publishing a target sums up a few words only.
 
 use super::{BadTarget, Target, TargetState};
-use crate::checksum::Crc32c;
 use crate::console::config::Name;
 use crate::console::flush::Covers;
 use crate::console::point::{Due, LineKind, Point};
 use crate::console::{Current, Identity};
 use crate::place::{Extent, MAX_EXTENTS, Place};
+use crate::ring::checksum::Checksum;
 use crate::series::{KEPT_RECORDS, Kept, KeptRecord};
 
 /// What stands there if there is no current tile.
 const NO_TILE: Current = Current { tile: 0, round: 0, base: 0, high: 0, has_header: false, is_durable: false };
 /// "bcontgt" and the version of the layout.
-const MAGIC: u64 = u64::from_be_bytes(*b"bcontgt\x02");
+const MAGIC: u64 = u64::from_be_bytes(*b"bcontgt\x03");
 const POINT_WORDS: usize = 5;
-/// Magic, name, place, CRC.
+/// Magic, name, place, checksum.
 const FIXED_WORDS: usize = 1 + 4 + (1 + 2 * MAX_EXTENTS) + 1;
-/// Flags and numbers, what is kept, tiles, points, CRC.
+/// Flags and numbers, what is kept, tiles, points, checksum.
 pub(super) const TARGET_WORDS: usize = FIXED_WORDS + 3 + (KEPT_RECORDS + 1) + 5 + 2 * POINT_WORDS + 1;
 
 /// The words that never change, made once.
@@ -37,7 +37,7 @@ impl FixedWords {
             out.put(extent.first_block);
             out.put(extent.blocks);
         }
-        out.put(out.fixed_crc());
+        out.put(out.fixed_checksum());
         Self(core::array::from_fn(|i| out.words.get(i).copied().unwrap_or(0)))
     }
 }
@@ -81,7 +81,7 @@ impl Target {
         out.put(state.durable.time_ns);
         out.put_point(&state.point);
         out.put_point(&state.after.unwrap_or(Point::START));
-        out.put(out.crc());
+        out.put(out.checksum());
         out.words
     }
 
@@ -90,7 +90,7 @@ impl Target {
             return Err(BadTarget::Empty);
         }
         let mut from = Words { words: *words, at: 0 };
-        if words.last() != Some(&from.crc()) || words.get(FIXED_WORDS - 1) != Some(&from.fixed_crc()) {
+        if words.last() != Some(&from.checksum()) || words.get(FIXED_WORDS - 1) != Some(&from.fixed_checksum()) {
             return Err(BadTarget::Checksum);
         }
         if from.get() != MAGIC {
@@ -102,7 +102,7 @@ impl Target {
             core::array::from_fn(|_| Extent { first_block: from.get(), blocks: from.get() });
         let extents = extents.get(..count as usize).ok_or(BadTarget::Nonsense)?;
         let place = Place::new(block_size, extents).map_err(BadTarget::Place)?;
-        // The CRC of all this.
+        // The checksum of all this.
         from.get();
         let (flags, index) = halves(from.get());
         let flag = |i: u32| flags >> i & 1 == 1;
@@ -210,21 +210,15 @@ impl Words {
         Some(point)
     }
 
-    /// The CRC of the words that never change.
-    fn fixed_crc(&self) -> u64 {
-        crc(self.words.iter().take(FIXED_WORDS - 1))
+    /// The checksum of the words that never change.
+    fn fixed_checksum(&self) -> u64 {
+        Checksum::of(MAGIC, self.words.get(..FIXED_WORDS - 1).unwrap_or_default())
     }
 
-    /// The CRC of the others, and of that CRC.
-    fn crc(&self) -> u64 {
-        crc(self.words.iter().take(TARGET_WORDS - 1).skip(FIXED_WORDS - 1))
+    /// The checksum of the others, and of that checksum.
+    fn checksum(&self) -> u64 {
+        Checksum::of(MAGIC, self.words.get(FIXED_WORDS - 1..TARGET_WORDS - 1).unwrap_or_default())
     }
-}
-
-fn crc<'w>(words: impl Iterator<Item = &'w u64>) -> u64 {
-    let mut crc = Crc32c::new();
-    words.for_each(|word| crc.update(&word.to_le_bytes()));
-    u64::from(crc.finish())
 }
 
 const fn pair(low: u32, high: u32) -> u64 {
