@@ -78,6 +78,8 @@ struct Running {
     places: Vec<Place>,
     station: &'static Station,
     was_ready: bool,
+    /// Requests of its consoles that were with it when they were pumped last.
+    requests: usize,
     /// The console that is pumped first: each in turn, because a short queue may have room for one only.
     first: usize,
     /// Consoles that stopped because the disk was dead, a bit each: they go on if it comes back.
@@ -120,15 +122,20 @@ pub fn add(starting: Vec<Starting>) {
 
 /// Moves everything on. Never waits for a device, except while partition tables are read.
 pub fn pump() {
+    pump_at(clock::now_ns());
+}
+
+/// The same for who has just looked at the clock.
+pub(crate) fn pump_at(now_ns: u64) {
     let Some(ring) = logger::ring() else { return };
-    CONSOLES.lock().pump(ring);
+    CONSOLES.lock().pump(ring, now_ns);
 }
 
 /// Moves on what the tick may: everything but devices that are still being started.
 pub fn pump_from_tick() {
     let Some(ring) = logger::ring() else { return };
     if let Some(mut consoles) = CONSOLES.try_lock() {
-        consoles.pump_running(ring);
+        consoles.pump_running(ring, clock::now_ns());
     }
 }
 
@@ -257,7 +264,18 @@ impl Consoles {
         self.all().filter(|console| console.is_active()).map(|console| console.durable()).min()
     }
 
-    fn pump(&mut self, ring: &Ring<'_>) {
+    fn pump(&mut self, ring: &Ring<'_>, now_ns: u64) {
+        if self.starting.is_empty() {
+            self.pump_running(ring, now_ns);
+        } else {
+            // Which moves the others on as well, while partition tables are read.
+            self.pump_starting(ring);
+            self.pump_running(ring, clock::now_ns());
+            self.note_durable(ring);
+        }
+    }
+
+    fn pump_starting(&mut self, ring: &Ring<'_>) {
         for starting in core::mem::take(&mut self.starting) {
             match starting.poll() {
                 Progress::Going(starting) => self.starting.push(starting),
@@ -274,13 +292,18 @@ impl Consoles {
                 }
             }
         }
-        self.pump_running(ring);
     }
 
-    fn pump_running(&mut self, ring: &Ring<'_>) {
-        for running in &mut self.running {
-            running.pump(ring);
+    fn pump_running(&mut self, ring: &Ring<'_>, now_ns: u64) {
+        // Each of them is pumped.
+        let has_moved = self.running.iter_mut().fold(false, |moved, running| running.pump(ring, now_ns) | moved);
+        if has_moved {
+            self.note_durable(ring);
         }
+    }
+
+    /// Tells everybody who wants to know what is durable everywhere.
+    fn note_durable(&mut self, ring: &Ring<'_>) {
         let Some(durable) = self.durable() else { return };
         if durable > self.acknowledged {
             self.acknowledged = durable;
@@ -320,7 +343,9 @@ impl Consoles {
         let places = scan::find_consoles(&name, &mut disk, settings, &mut || {
             tick::alive();
             serial_log::pump_share();
-            running.iter_mut().for_each(|running| running.pump(ring));
+            running.iter_mut().for_each(|running| {
+                running.pump(ring, clock::now_ns());
+            });
         });
         if places.is_empty() {
             self.others.push((name, disk));
@@ -359,6 +384,7 @@ impl Consoles {
             places,
             station,
             was_ready: false,
+            requests: 0,
             first: 0,
             stopped: 0,
             leaving_at: None,
@@ -380,11 +406,13 @@ fn tell_end(name: console::Name, end: &End) {
 }
 
 impl Running {
-    fn pump(&mut self, ring: &Ring<'_>) {
-        let mut answers = self.consoles.iter().all(|console| console.in_flight() == 0);
-        self.station.note_pumping();
+    /// Moves its consoles on; `false` if there was nothing to do.
+    fn pump(&mut self, ring: &Ring<'_>, now: u64) -> bool {
+        let mut answers = self.requests == 0;
+        let mut has_moved = false;
         while let Some(completion) = self.disk.poll() {
-            answers = true;
+            self.station.note_pumping();
+            (answers, has_moved) = (true, true);
             if completion.result.is_err() {
                 self.station.note_error();
             }
@@ -399,38 +427,51 @@ impl Running {
             self.station.arm(&self.disk);
             self.take_back();
         }
+        let stays_ready = is_ready && self.was_ready;
         self.was_ready = is_ready;
-        let now = clock::now_ns();
         self.station.note_poll(now, answers);
-        self.reporter.say(self.name.device(), &mut self.disk, now);
+        self.reporter.say(&self.name, &mut self.disk, now);
         let (first, count) = (self.first, self.consoles.len());
         self.first = if first + 1 < count { first + 1 } else { 0 };
         for index in (first..count).chain(0..first) {
-            let Some(console) = self.consoles.get_mut(index) else { continue };
-            let tile = console.position().map(|(tile, round, _)| (tile, round));
-            console.pump(&mut self.disk, ring, now);
-            match console.position().map(|(tile, round, _)| (tile, round)) {
-                None if console.identity().is_none() && console.in_flight() > 0 => checkpoint::pass(CHECKPOINTS[0]),
-                entered @ Some(_) if entered != tile => checkpoint::pass(CHECKPOINTS[1]),
-                _ => {}
+            let is_quiet = self.consoles.get(index).is_none_or(|console| console.is_quiet(ring, now));
+            if !(is_quiet && stays_ready) {
+                self.station.note_pumping();
+                has_moved = true;
+                self.pump_one(index, ring, now);
             }
-            while let Some(event) = console.event() {
-                match event {
-                    console::Event::NowLogging { .. } => {
-                        info!("{event}");
-                        if let Some(end) = console.take_last_boot() {
-                            tell_end(console.name(), &end);
-                        }
+        }
+        if has_moved {
+            self.requests = self.consoles.iter().map(Console::in_flight).sum();
+            self.station.note_pumped(self.requests);
+        }
+        has_moved
+    }
+
+    fn pump_one(&mut self, index: usize, ring: &Ring<'_>, now: u64) {
+        let Some(console) = self.consoles.get_mut(index) else { return };
+        let tile = console.position().map(|(tile, round, _)| (tile, round));
+        console.pump(&mut self.disk, ring, now);
+        match console.position().map(|(tile, round, _)| (tile, round)) {
+            None if console.identity().is_none() && console.in_flight() > 0 => checkpoint::pass(CHECKPOINTS[0]),
+            entered @ Some(_) if entered != tile => checkpoint::pass(CHECKPOINTS[1]),
+            _ => {}
+        }
+        while let Some(event) = console.event() {
+            match event {
+                console::Event::NowLogging { .. } => {
+                    info!("{event}");
+                    if let Some(end) = console.take_last_boot() {
+                        tell_end(console.name(), &end);
                     }
-                    console::Event::NoLongerLogging { reason, .. } => {
-                        warn!("{event}");
-                        let is_dead = matches!(reason, console::Reason::Dead(_));
-                        self.stopped |= u64::from(is_dead) << (index % 64);
-                    }
+                }
+                console::Event::NoLongerLogging { reason, .. } => {
+                    warn!("{event}");
+                    let is_dead = matches!(reason, console::Reason::Dead(_));
+                    self.stopped |= u64::from(is_dead) << (index % 64);
                 }
             }
         }
-        self.station.note_pumped(self.consoles.iter().map(|console| console.in_flight()).sum());
     }
 
     /// One step towards letting go of the disk, when everything before record `written` is durable; `true` if it is done.

@@ -114,9 +114,11 @@ impl Kernel {
         if let Some(plan) = &self.plan {
             plan.poll();
         }
-        devices::slots::poll(&self.config);
-        consoles::pump();
-        serial_log::pump_share();
+        // One look at the clock for all.
+        let now = clock::now_ns();
+        devices::slots::poll(&self.config, now);
+        consoles::pump_at(now);
+        serial_log::pump_share_at(now);
     }
 
     /// Pumps, and sleeps until the next interrupt.
@@ -134,10 +136,12 @@ impl Kernel {
     /// Waits until no console is more than so many records behind, so that none is lost on the slowest.
     pub fn wait_for_room(&mut self, most_behind: u64) {
         let Some(ring) = logger::ring() else { return };
-        let is_behind = || {
+        let mut wanted = 0;
+        let mut is_behind = || {
             let written = ring.written();
             let is_behind = consoles::durable().is_some_and(|durable| written.saturating_sub(durable) > most_behind);
-            if is_behind {
+            if is_behind && wanted != written {
+                wanted = written;
                 consoles::finish(written);
             }
             is_behind

@@ -109,8 +109,13 @@ pub fn pump_for(limit_ns: u64) {
 
 /// Sends if the port has not used up its share of the time: for the main loop of a busy program.
 pub fn pump_share() {
-    let start = clock::now_ns();
-    if start >= SHARE_FROM.load(Ordering::Relaxed) {
+    pump_share_at(clock::now_ns());
+}
+
+/// The same for who has just looked at the clock.
+pub(crate) fn pump_share_at(now_ns: u64) {
+    if now_ns >= SHARE_FROM.load(Ordering::Relaxed) {
+        let start = clock::now_ns();
         pump_for(SLICE_NS);
         let end = clock::now_ns();
         SHARE_FROM.store(end.saturating_add((end - start).saturating_mul(SHARE - 1)), Ordering::Relaxed);

@@ -31,6 +31,39 @@ fn a_fresh_disk_is_logged_to_in_tile_1() {
 }
 
 #[test]
+fn a_console_with_nothing_to_do_is_quiet_until_something_comes() {
+    let disk = disk(512, 8);
+    let mut rig = Rig::boot(&disk);
+    let is_quiet = |rig: &Rig| rig.console.is_quiet(&rig.ring, rig.now_ns);
+    assert!(!is_quiet(&rig), "it has to mount");
+    // A block's worth of lines, and a beginning of the next one.
+    rig.log_and_settle(10, 100);
+    assert!(is_quiet(&rig));
+    rig.now_ns += 999_999;
+    assert!(is_quiet(&rig));
+    rig.now_ns += 1;
+    assert!(!is_quiet(&rig), "the device may say something else by now");
+    rig.settle();
+    assert!(is_quiet(&rig));
+    rig.log("one more");
+    assert!(!is_quiet(&rig), "a record");
+    rig.settle();
+    assert!(is_quiet(&rig));
+    rig.console.finish(rig.ring.written());
+    assert!(!is_quiet(&rig), "it is asked to");
+    rig.settle();
+    assert!(is_quiet(&rig) && rig.console.durable() == rig.ring.written());
+    // Text that waits for its pad is quiet until that is due, to the nanosecond.
+    rig.log("the last");
+    rig.settle();
+    rig.now_ns += 999_999_999;
+    rig.settle();
+    assert!(is_quiet(&rig) && rig.console.durable() < rig.ring.written());
+    rig.now_ns += 1;
+    assert!(!is_quiet(&rig));
+}
+
+#[test]
 fn every_line_is_there_once_and_in_order_across_tiles_and_wraps() {
     for block in [512, 4096, 65_536] {
         let disk = disk(block, 4);

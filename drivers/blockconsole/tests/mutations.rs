@@ -27,7 +27,7 @@ const fn mutation(
     Mutation { name, file, from, to, test }
 }
 
-const MUTATIONS: [Mutation; 39] = [
+const MUTATIONS: [Mutation; 40] = [
     mutation(
         "no-flush-before-entry",
         "console/next_tile.rs",
@@ -247,6 +247,13 @@ const MUTATIONS: [Mutation; 39] = [
         "console/fill.rs",
         "self.oldest_ns.get_or_insert(feed.now_ns);",
         "self.oldest_ns = Some(feed.now_ns);",
+        "console_basics",
+    ),
+    mutation(
+        "a-quiet-console-misses-records",
+        "console/quiet.rs",
+        "rest.written == ring.written() && now_ns < rest.until_ns",
+        "now_ns < rest.until_ns",
         "console_basics",
     ),
     mutation("no-tile-line", "console/next_tile.rs", "self.source.set_tile_due();", "", "first_crash"),

@@ -1,6 +1,6 @@
 //! What happens to disks, said in the log; not without end.
 
-use crate::devices::disk::Disk;
+use crate::devices::disk::{Disk, Name};
 use blockconsole::rate::{Admission, RateLimit};
 use core::fmt;
 use log::{Level, log, warn};
@@ -55,16 +55,16 @@ impl Reporter {
         Self { limit: RateLimit::new(BURST, INTERVAL_NS), owes_a_count: false }
     }
 
-    /// Says what has happened since it was last called.
-    pub fn say(&mut self, name: &str, disk: &mut Disk, now_ns: u64) {
+    /// Says what has happened to a disk of this name since it was last called.
+    pub fn say(&mut self, name: &Name, disk: &mut Disk, now_ns: u64) {
         while let Some(event) = disk.next_event() {
-            self.say_one(name, &event, now_ns);
+            self.say_one(name.device(), &event, now_ns);
         }
         if self.owes_a_count
             && let Some(overdue) = self.limit.take_overdue(now_ns)
         {
             self.owes_a_count = false;
-            say_count(name, overdue.lines);
+            say_count(name.device(), overdue.lines);
         }
     }
 

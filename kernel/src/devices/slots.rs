@@ -9,7 +9,6 @@
 
 use super::disk::Name;
 use super::pci::Config;
-use crate::arch::clock;
 use crate::consoles;
 use alloc::vec::Vec;
 use core::ops::RangeInclusive;
@@ -53,8 +52,7 @@ pub fn note_disk(address: Address, name: Name) {
 }
 
 /// Looks whether somebody wants a disk back. Never waits.
-pub fn poll(config: &Config) {
-    let now = clock::now_ns();
+pub fn poll(config: &Config, now: u64) {
     let Some(mut slots) = SLOTS.try_lock() else { return };
     let Slots { slots, disks, next_ns } = &mut *slots;
     let looks = now >= *next_ns;

@@ -89,6 +89,17 @@ impl Flushes {
         self.in_flight.is_some()
     }
 
+    /// Number of the flush that was submitted last.
+    pub(super) fn started(&self) -> u64 {
+        self.started
+    }
+
+    /// When one is made for no other reason than that it has become time to.
+    pub(super) fn next_ns(&self) -> u64 {
+        let waits = self.is_dirty && self.in_flight.is_none();
+        if waits { self.started_ns.saturating_add(INTERVAL_NS) } else { u64::MAX }
+    }
+
     /// Notes that something was written.
     pub(super) fn note_write(&mut self) {
         self.is_dirty = true;

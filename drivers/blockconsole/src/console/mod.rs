@@ -67,6 +67,7 @@ mod mount;
 mod next_tile;
 mod point;
 mod pool;
+mod quiet;
 mod resume;
 mod side;
 mod source;
@@ -150,6 +151,8 @@ pub struct Console<'a, B, const N: usize> {
     announce: Option<bool>,
     /// Whether the target is no longer what it was when it was last published.
     is_changed: bool,
+    /// The last pump did nothing.
+    rest: Option<quiet::Rest>,
 }
 
 impl<'a, B: AsRef<[u8]> + AsMut<[u8]>, const N: usize> Console<'a, B, N> {
@@ -195,12 +198,15 @@ impl<'a, B: AsRef<[u8]> + AsMut<[u8]>, const N: usize> Console<'a, B, N> {
             before: None,
             announce: None,
             is_changed: false,
+            rest: None,
         }
     }
 
     /// Does what can be done at once, and submits what is due. Never waits. `now_ns` is in the clock of the records.
     pub fn pump<D: BlockDevice<Buffer = B>>(&mut self, device: &mut D, ring: &Ring<'_>, now_ns: u64) {
         self.now_ns = now_ns;
+        self.rest = None;
+        let (before, written) = (self.progress(), ring.written());
         if matches!(self.phase, Phase::Idle) || !self.is_usable(device) {
             self.publish();
             return;
@@ -213,6 +219,7 @@ impl<'a, B: AsRef<[u8]> + AsMut<[u8]>, const N: usize> Console<'a, B, N> {
             Phase::Closing => self.close_step(device),
         }
         self.flush_step(device, now_ns);
+        self.rest = self.rest_from(&before, written, now_ns);
         self.publish();
     }
 
@@ -224,6 +231,7 @@ impl<'a, B: AsRef<[u8]> + AsMut<[u8]>, const N: usize> Console<'a, B, N> {
         if owner(completion.tag) != self.config.index {
             return Err(completion);
         }
+        self.rest = None;
         let Completion { tag, result, buffer } = completion;
         let buffer = match tag::decode(tag) {
             Some((Kind::Text { slot }, serial)) => self.complete_text(slot, serial, result, buffer),
@@ -251,7 +259,10 @@ impl<'a, B: AsRef<[u8]> + AsMut<[u8]>, const N: usize> Console<'a, B, N> {
     /// Asks for everything before this record to be written and flushed at once, without waiting for a block to fill up.
     /// [`durable`](Self::durable) tells when it is done.
     pub fn finish(&mut self, sequence: u64) {
-        self.finish = self.finish.max(sequence);
+        if sequence > self.finish {
+            self.finish = sequence;
+            self.rest = None;
+        }
     }
 
     /// What happened, since this was last asked.
@@ -327,6 +338,7 @@ impl<'a, B: AsRef<[u8]> + AsMut<[u8]>, const N: usize> Console<'a, B, N> {
 
     /// Gives the console a buffer for one that was lost with a dead device.
     pub fn add_buffer(&mut self, buffer: B) {
+        self.rest = None;
         self.pool.put(buffer);
     }
 

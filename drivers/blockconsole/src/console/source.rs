@@ -89,6 +89,11 @@ impl Source {
         self.here.line == LineKind::Between
     }
 
+    /// Whether the next record was begun and not finished: its writer may do that at any time.
+    pub(super) fn waits_for_writer(&self) -> bool {
+        self.unfinished.is_some_and(|(of, _)| of == self.here.sequence)
+    }
+
     /// Writes the rest of one line, or as much of it as fits, and returns how much that was: 0 if there is nothing to write.
     pub(super) fn pour(&mut self, feed: &Feed<'_>, out: &mut [u8]) -> usize {
         if out.is_empty() {

@@ -1,6 +1,6 @@
 //! A machine in miniature: a ring, disks, consoles, a clock moved by hand.
 
-use block::{BlockDevice, WriteCache};
+use block::{BlockDevice, State, WriteCache};
 use block_fake::{Disk, Port};
 use blockconsole::console::Config;
 use blockconsole::console::{Console, Crash, Name, Outcome, PAD_NS, Pending, Target, TargetCell};
@@ -90,7 +90,11 @@ impl Rig {
         while let Some(completion) = self.port.poll() {
             assert!(self.console.complete(completion).is_ok(), "a completion for somebody else");
         }
+        let is_quiet = self.console.is_quiet(&self.ring, self.now_ns) && self.port.state() == State::Ready;
+        let before = (self.console.target(), self.console.in_flight(), self.disk.counts());
         self.console.pump(&mut self.port, &self.ring, self.now_ns);
+        let after = (self.console.target(), self.console.in_flight(), self.disk.counts());
+        assert!(!is_quiet || before == after, "it was quiet, but {before:?} became {after:?}");
         while let Some(event) = self.console.event() {
             self.events.push(event);
         }
