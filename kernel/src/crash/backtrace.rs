@@ -33,9 +33,9 @@ impl Backtrace {
         }
         let mut pointer = frame.rbp;
         while trace.len < DEPTH {
-            let Some(record) = Record::read(pointer) else { break };
+            let Some(here) = stacks::containing(pointer) else { break };
+            let Some(record) = Record::read(&here, pointer) else { break };
             // On one stack, callers lie higher. A trap's stub leads to another stack once; so does a program's own switch.
-            let here = stacks::containing(pointer).unwrap_or_default();
             if record.return_address == 0 || (record.caller <= pointer && here.contains(&record.caller)) {
                 break;
             }
@@ -65,15 +65,19 @@ struct Record {
 }
 
 impl Record {
-    fn read(pointer: u64) -> Option<Self> {
-        Some(Self { caller: read(pointer)?, return_address: read(pointer.checked_add(8)?)? })
+    fn read(stack: &Range<u64>, pointer: u64) -> Option<Self> {
+        Some(Self { caller: read_in(stack, pointer)?, return_address: read_in(stack, pointer.checked_add(8)?)? })
     }
 }
 
 /// Reads a word of a stack.
 fn read(address: u64) -> Option<u64> {
-    let stack = stacks::containing(address)?;
-    if !address.is_multiple_of(8) || stack.end - address < 8 {
+    read_in(&stacks::containing(address)?, address)
+}
+
+/// Reads a word of this stack, one that [`stacks::containing`] gave.
+fn read_in(stack: &Range<u64>, address: u64) -> Option<u64> {
+    if !stack.contains(&address) || !address.is_multiple_of(8) || stack.end - address < 8 {
         return None;
     }
     // SAFETY: the word lies inside a stack, which is mapped, and aligned. Volatile, because whoever runs on the stack writes
@@ -90,9 +94,10 @@ pub fn stack_bytes(stack_pointer: u64, out: &mut [u8; STACK_BYTES]) -> Range<u64
         Some(_) => stack_pointer,
     };
     let start = start & !7;
+    let stack = stacks::containing(start).unwrap_or_default();
     let mut address = start;
     for word in out.as_chunks_mut::<8>().0 {
-        let Some(value) = read(address) else { break };
+        let Some(value) = read_in(&stack, address) else { break };
         *word = value.to_le_bytes();
         address += 8;
     }

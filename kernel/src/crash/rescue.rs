@@ -12,7 +12,7 @@ use crate::arch::{clock, cpu};
 use crate::devices::disk::Commands;
 use crate::devices::find::Controller;
 use block::{BlockDevice, ErrorKind, State};
-use blockconsole::console::{self, BadTarget, Crash, Outcome, Pending, Reason};
+use blockconsole::console::{self, BadTarget, Crash, Outcome, Pending, Reason, Target};
 use blockconsole::ring::Ring;
 use core::fmt;
 use core::sync::atomic::{AtomicUsize, Ordering};
@@ -52,6 +52,8 @@ static FAILED: AtomicUsize = AtomicUsize::new(0);
 pub(super) struct Case {
     station: &'static Station,
     post: &'static Post,
+    /// Boot, tile and round where it was, if that is known.
+    position: Option<(u32, u32, u32)>,
     /// Whether it began with a reset that requests may have held up.
     was_reset: bool,
     progress: Progress,
@@ -84,7 +86,9 @@ impl Rescue {
         let since_ns = clock::now_ns();
         let posts = stations.flat_map(|station| station.posts().map(move |post| (station, post)));
         let found = posts.filter_map(|(station, post)| {
-            let progress = match post.cell.load() {
+            let target = post.cell.load();
+            let position = target.as_ref().ok().and_then(Target::position);
+            let progress = match target {
                 // At a later level it may be one that has its record.
                 Ok(target) if target.is_idle && trust_nothing => return None,
                 Ok(target) if target.is_idle => Progress::Stopped,
@@ -100,7 +104,7 @@ impl Rescue {
                 Err(BadTarget::Empty | BadTarget::Idle) => return None,
                 Err(error) => Progress::Damaged(error),
             };
-            Some(Case { station, post, was_reset: false, progress })
+            Some(Case { station, post, position, was_reset: false, progress })
         });
         let mut left_out = 0;
         for case in found {
@@ -148,8 +152,7 @@ impl Rescue {
 
     /// The boot's number, if it is the same on all consoles.
     pub(super) fn boot(&self) -> Option<u32> {
-        let targets = self.live().filter_map(|case| case.post.cell.load().ok()?.position());
-        let mut numbers = targets.map(|(boot, ..)| boot);
+        let mut numbers = self.live().filter_map(|case| case.position).map(|(boot, ..)| boot);
         let first = numbers.next()?;
         numbers.all(|number| number == first).then_some(first)
     }
@@ -376,7 +379,7 @@ impl Case {
         match &self.progress {
             Progress::Waiting { in_flight, must_reset, hangs } => {
                 out.write_str("logging")?;
-                if let Some((boot, tile, round)) = self.post.cell.load().ok().and_then(|target| target.position()) {
+                if let Some((boot, tile, round)) = self.position {
                     write!(out, ", boot {boot}, tile {tile}, round {round}")?;
                 }
                 match (self.station.requests(), *in_flight) {
