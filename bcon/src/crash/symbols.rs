@@ -116,12 +116,13 @@ impl Symbols {
                 });
             }
         }
-        if frames.iter().all(|frame| frame.function.is_none())
-            && let Some(symbol) = self.loader.find_symbol(probe)
-        {
+        if let Some(symbol) = self.loader.find_symbol(probe) {
             let function = Some(format!("{:#}", rustc_demangle::demangle(symbol)));
-            frames.truncate(1);
-            match frames.first_mut() {
+            if frames.iter().all(|frame| frame.function.is_none()) {
+                frames.truncate(1);
+            }
+            // Where there are no more than line tables, as in releases, names come without their crates and modules.
+            match frames.last_mut() {
                 Some(frame) => frame.function = function,
                 None => frames.push(Frame { function, file: None, line: None, column: None, inlined: true }),
             }
