@@ -82,7 +82,7 @@ fn head(report: &Report<'_>, record: &mut Writer<'_>) -> u32 {
 /// Returns how many there was room for.
 fn frames(backtrace: &[u64], record: &mut Writer<'_>) -> usize {
     for (i, address) in backtrace.iter().enumerate() {
-        if !record.line(format_args!("frame {i}: {address:#018x}\n")) {
+        if !record.line(format_args!("frame {i}: 0x{}\n", Digits(*address))) {
             return i;
         }
     }
@@ -96,7 +96,7 @@ fn stack(report: &Report<'_>, record: &mut Writer<'_>) -> (usize, usize) {
     let mut shown = 0;
     for line in words.chunks(WORDS_A_LINE) {
         let address = stack.address.wrapping_add(8 * shown as u64);
-        if !record.line(format_args!("stack {address:#018x}:{}\n", Words(line))) {
+        if !record.line(format_args!("stack 0x{}:{}\n", Digits(address), Words(line))) {
             break;
         }
         shown += line.len();
@@ -150,15 +150,38 @@ struct Clean<'a>(&'a str);
 impl fmt::Display for Clean<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let text = self.0.get(..self.0.floor_char_boundary(MAX_VALUE)).unwrap_or_default();
-        for c in text.chars() {
-            match c {
-                '\n' => f.write_str("\\n")?,
-                '\t' => f.write_str("\\t")?,
-                c if c.is_control() => write!(f, "\\x{:02x}", u32::from(c))?,
-                c => f.write_char(c)?,
-            }
+        if text.bytes().all(|byte| matches!(byte, b' '..=b'~')) {
+            f.write_str(text)?;
+        } else {
+            escape(text, f)?;
         }
         if text.len() < self.0.len() { f.write_str("…") } else { Ok(()) }
+    }
+}
+
+fn escape(text: &str, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    for c in text.chars() {
+        match c {
+            '\n' => f.write_str("\\n")?,
+            '\t' => f.write_str("\\t")?,
+            c if c.is_control() => write!(f, "\\x{:02x}", u32::from(c))?,
+            c => f.write_char(c)?,
+        }
+    }
+    Ok(())
+}
+
+/// A number in 16 hexadecimal digits, made by hand: there are a hundred of them in a record.
+struct Digits(u64);
+
+impl fmt::Display for Digits {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut text = [0; 16];
+        for (digit, shift) in text.iter_mut().rev().zip((0..64).step_by(4)) {
+            let value = (self.0 >> shift) as u8 & 15;
+            *digit = if value < 10 { b'0' + value } else { b'a' + value - 10 };
+        }
+        f.write_str(core::str::from_utf8(&text).unwrap_or_default())
     }
 }
 
@@ -174,7 +197,7 @@ struct Registers<'a>(&'a [(&'a str, u64)]);
 
 impl fmt::Display for Registers<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().try_for_each(|(name, value)| write!(f, " {}={value:016x}", Clean(name)))
+        self.0.iter().try_for_each(|(name, value)| write!(f, " {}={}", Clean(name), Digits(*value)))
     }
 }
 
@@ -182,6 +205,6 @@ struct Words<'a>(&'a [[u8; 8]]);
 
 impl fmt::Display for Words<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().try_for_each(|word| write!(f, " {:016x}", u64::from_le_bytes(*word)))
+        self.0.iter().try_for_each(|word| write!(f, " {}", Digits(u64::from_le_bytes(*word))))
     }
 }
