@@ -1,6 +1,6 @@
 //! A disk that fails for good is given up, and the run goes on.
 
-use qemu::{Kind, Outcome};
+use qemu::{Kind, Outcome, last_acknowledged};
 use tests::Scene;
 use tests::oracle::crash_record;
 
@@ -54,5 +54,43 @@ fn a_single_failure_costs_nothing() {
         let lines = scene.lines(0);
         assert_eq!(lines.iter().filter(|line| line.contains(" of 20000 ")).count(), 20_000, "{kind:?} {fault}");
         assert!(!lines.iter().any(|line| line.contains("no longer logging to ")), "{kind:?} {fault}");
+    }
+}
+
+/// A disk that failed requests, and is logged to nevertheless.
+#[test]
+fn a_crash_record_counts_the_requests_that_failed() {
+    // A virtio disk fails what it is told to write to a sector once, and once more; an NVMe driver tries such requests again, so
+    // that only those count that go on failing.
+    for (kinds, names, fault) in [
+        ([Kind::Virtio, Kind::Nvme], ["vda", "nvme0n1"], "eio-write-once@2100"),
+        ([Kind::Nvme, Kind::Virtio], ["nvme0n1", "vda"], "eio-write-once@2100"),
+        ([Kind::Nvme, Kind::Virtio], ["nvme0n1", "vda"], "eio-write@2100"),
+    ] {
+        let mut scene = Scene::with_consoles(&kinds);
+        scene.disk(0).faults = vec![fault.parse().unwrap()];
+        // The planned crash only keeps the program from finishing: the crash comes when all lines are durable.
+        let mut running = scene.start("app=lines:2000 ack=serial crash=panic:100000 watchdog=off");
+        running.serial().wait_until(None, |bytes| last_acknowledged(bytes) > 2000);
+        running.qmp().inject_nmi().unwrap();
+        let report = running.wait().unwrap().expect(Outcome::Crashed { durable_everywhere: true }).unwrap();
+
+        // The other disk, whose lines are whole: the log goes around a sector that takes no write.
+        let lines = scene.lines(1);
+        let record = crash_record(&lines).unwrap().expect("a crash record");
+        let errors = |name: &str| -> u32 {
+            let state = record.iter().find(|line| line.starts_with(&format!("console {name}: logging, ")));
+            let errors = state.and_then(|state| state.split(", ").find_map(|part| part.strip_suffix(" errors")));
+            errors.and_then(|errors| errors.parse().ok()).unwrap_or_else(|| panic!("no errors of {name}: {record:#?}"))
+        };
+        let is_failure = |line: &&String| line.contains(" failed") && !line.contains(" is tried again, ");
+        let failures = lines.iter().filter(is_failure).count() as u32;
+        match fault {
+            "eio-write-once@2100" => assert_eq!(errors(names[0]), failures, "{report}"),
+            // The log need not have a line for each.
+            _ => assert!(failures > 0 && errors(names[0]) >= failures, "{failures} failures: {report}"),
+        }
+        assert_eq!(failures == 0, (kinds[0], fault) == (Kind::Nvme, "eio-write-once@2100"), "{report}");
+        assert_eq!(errors(names[1]), 0, "{report}");
     }
 }

@@ -85,7 +85,16 @@ fn a_disk_that_hangs_holds_up_no_other() {
         let counts = rest.split_ascii_whitespace().filter_map(|word| word.split_once('='));
         let commands: u32 = counts.filter(|(name, _)| *name != "resets").map(|(_, n)| n.parse::<u32>().unwrap()).sum();
         assert!(commands <= 6, "{rest}");
-        assert!(record(&scene, 1)[1].contains("provoked by crash=panic"));
+        let record = record(&scene, 1);
+        assert!(record[1].contains("provoked by crash=panic"));
+        // The record tells of the request that hangs, and of nothing of the sort on the disk that is sound.
+        let state =
+            |disk: &str| record.iter().find(|line| line.starts_with(&format!("console {disk}: logging, "))).unwrap();
+        let hung = if hanging == Kind::Virtio { "vda" } else { "nvme0n1" };
+        assert!(state(hung).contains(" in flight without an answer, 0 errors"), "{}", state(hung));
+        let count = state(hung).split(", ").find_map(|part| part.split_once(" in flight")?.0.parse::<u32>().ok());
+        assert!(count.is_some_and(|count| count > 0), "{}", state(hung));
+        assert!(!state(name).contains("without an answer"), "{}", state(name));
     }
 }
 

@@ -16,6 +16,7 @@ mod golden;
 mod hand_overs;
 mod hard_crashes;
 mod images;
+mod many_consoles;
 mod no_disks;
 mod original_reader;
 mod original_recipe;
