@@ -184,6 +184,12 @@ pub fn line(text: &str) -> Option<Line<'_>> {
     known.then_some(Line { time, level, target, message })
 }
 
+/// How often a guest that was given `mark=WORD` has logged the word.
+pub fn marks(lines: &[String], word: &str) -> usize {
+    let message = format!("mark {word}");
+    lines.iter().filter(|text| line(text).is_some_and(|line| line.message == message)).count()
+}
+
 /// The lines of the only crash record, marks included, if its end mark proves them whole; `None` if there is none.
 ///
 /// # Errors

@@ -16,7 +16,7 @@ use crate::capture::{self, Captured};
 
 /// Crash on purpose with one's own disks, boot again, and say in a line for each setup whether it captures.
 ///
-/// The images are written to like any console: only where they carry a header.
+/// The images are written to like any console: only where they carry a header. A setup takes a second or two.
 /// Exit status: 0 all setups capture; 20 one does not; 30 time-out; 1 anything else.
 #[derive(Args)]
 pub(crate) struct DrillOptions {

@@ -26,6 +26,9 @@ const MAX: usize = 16;
 /// How long all devices of a turn may take, and each of them once it has come up.
 const ALL_NS: u64 = 5_000_000_000;
 const EACH_NS: u64 = 2_000_000_000;
+/// How long a disk may take to be searched, or to take one console's record. Less than drivers leave a device without an answer before they
+/// reset it of their own accord (`crash_timeouts` of NVMe): a virtual machine may not survive that, and others wait for their turn.
+const STEP_NS: u64 = 1_000_000_000;
 /// Most namespaces of a controller that are searched.
 const MAX_NAMESPACES: usize = 8;
 static DEVICES: [AtomicPtr<Early>; MAX] = [const { AtomicPtr::new(null_mut()) }; MAX];
@@ -339,9 +342,11 @@ fn search(
     let (Work { scratch, places }, buffer) = unsafe { kit.take() };
     let block_size = port.geometry().block_size;
     let settings = consoles::settings();
+    let step_deadline_ns = || deadline_ns.min(clock::now_ns().saturating_add(STEP_NS));
+    let search_deadline_ns = step_deadline_ns();
     let mut idle = || {
         cpu::relax();
-        clock::now_ns() < deadline_ns
+        clock::now_ns() < search_deadline_ns
     };
     let mut reader = scan::reader(port, buffer, &mut idle);
     scan::search(&mut reader, scratch, places, &name, settings, &mut |_| ());
@@ -371,7 +376,7 @@ fn search(
         // SAFETY: as above; the one that was just made is gone again.
         let resumed = kit.post.cell.load().and_then(|target| unsafe { kit.post.resume(&target, Pending::Over, crash) });
         let Ok(resumed) = resumed else { continue };
-        let outcome = write(resumed, port, ring, deadline_ns);
+        let outcome = write(resumed, port, ring, step_deadline_ns());
         found.add(name, End::Console(outcome));
         if resumed.in_flight() > 0 || port.state() != State::Ready {
             // The device may still have memory that the next one would use. It is not given back.

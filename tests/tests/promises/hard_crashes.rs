@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use qemu::{Kind, Outcome, Running};
-use tests::oracle::{Oracle, crash_record, line};
+use tests::oracle::{self, Oracle, crash_record};
 use tests::recipe::{TILE, make_console, noise};
 use tests::{Scene, bcon_lines, gpt, random_word, run};
 
@@ -14,8 +14,7 @@ fn record(scene: &Scene, disk: usize) -> Vec<String> {
 }
 
 fn marks(scene: &Scene, disk: usize, word: &str) -> usize {
-    let message = format!("mark {word}");
-    scene.lines(disk).iter().filter(|text| line(text).is_some_and(|line| line.message == message)).count()
+    oracle::marks(&scene.lines(disk), word)
 }
 
 #[test]

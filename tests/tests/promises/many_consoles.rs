@@ -1,16 +1,14 @@
 //! However many disks and partitions there are, a crash reaches each of them, once.
 
 use qemu::{Kind, Outcome};
-use tests::oracle::{Oracle, crash_record, line};
+use tests::oracle::{Oracle, crash_record, marks};
 use tests::recipe::make_console;
 use tests::{Scene, gpt, random_word};
 
 /// The record on a console, which has logged the word once.
 fn record(image: &[u8], word: &str, name: &str) -> Vec<String> {
     let lines = Oracle::new(image).unwrap().lines().unwrap();
-    let message = format!("mark {word}");
-    let marks = lines.iter().filter(|text| line(text).is_some_and(|line| line.message == message)).count();
-    assert_eq!(marks, 1, "{name}: {lines:#?}");
+    assert_eq!(marks(&lines, word), 1, "{name}: {lines:#?}");
     crash_record(&lines).unwrap().unwrap_or_else(|| panic!("{name} has no record: {lines:#?}")).to_vec()
 }
 
@@ -42,8 +40,7 @@ fn each_partition_of_several_disks_has_the_record_once() {
         scene.add(kind, disk);
     }
     let word = random_word();
-    let report = scene.run_crash(&format!("mark={word} crash=page-fault:100"));
-    assert!(report.serial_text().contains("record durable on 12 of 12 consoles"), "{report}");
+    scene.run_crash(&format!("mark={word} crash=page-fault:100"));
     let mut records = Vec::new();
     for (number, before) in before.into_iter().enumerate() {
         let mut after = scene.image(number);
@@ -65,10 +62,9 @@ fn a_crash_during_the_start_of_many_disks_reaches_all_of_them() {
     for instruction in [1, 60_000, 600_000] {
         let scene = Scene::with_consoles(&kinds);
         let word = random_word();
-        let report = scene.run_crash(&format!(
+        scene.run_crash(&format!(
             "mark={word} app=idle hang_ms=0 watchdog=off crash=nmi crash.at=start.instruction:{instruction}"
         ));
-        assert!(report.serial_text().contains("record durable on 5 of 5 consoles"), "{report}");
         let records: Vec<_> = (0..kinds.len())
             .map(|disk| record(&scene.image(disk), &word, &format!("{instruction}: disk {disk}")))
             .collect();
@@ -86,9 +82,7 @@ fn of_more_consoles_than_there_is_room_for_it_is_said_which_get_nothing() {
         scene.add(kind, &partitioned(all, 100 * disk as u32));
     }
     let report = scene.run("crash=page-fault:100", Outcome::Crashed { durable_everywhere: false });
-    let serial = report.serial_text();
-    assert!(serial.contains("crash: 8 more consoles got nothing: too many"), "{report}");
-    assert!(serial.contains("record durable on 32 of 40 consoles"), "{report}");
+    assert!(report.serial_text().contains("crash: 8 more consoles got nothing: too many"), "{report}");
     let mut durable = 0;
     for disk in 0..kinds.len() {
         let image = scene.image(disk);
@@ -102,4 +96,23 @@ fn of_more_consoles_than_there_is_room_for_it_is_said_which_get_nothing() {
         }
     }
     assert_eq!(durable, 32);
+}
+
+/// Nothing is known of the disks yet, so that the crash path learns of the hang by itself. It leaves that disk alone: a reset would be the
+/// end of this machine, and those behind it are not done yet.
+#[test]
+fn a_disk_that_hangs_before_its_consoles_were_found_holds_up_no_other() {
+    let kinds = [Kind::Virtio, Kind::Nvme, Kind::Nvme, Kind::Virtio, Kind::Nvme];
+    // Its search, and its first write.
+    for fault in ["hang-read", "hang"] {
+        let mut scene = Scene::with_consoles(&kinds);
+        scene.disk(1).faults = vec![fault.parse().unwrap()];
+        let running =
+            scene.start("app=idle hang_ms=0 watchdog=off crash=nmi crash.at=start.instruction:1 mark=before_it_hung");
+        for (disk, name) in [(0, "vda"), (2, "nvme1n1"), (3, "vdb"), (4, "nvme2n1")] {
+            running.wait_for_serial(&format!("crash: {name}: durable after ")).unwrap();
+            record(&scene.image(disk), "before_it_hung", name);
+        }
+        running.kill().unwrap();
+    }
 }
