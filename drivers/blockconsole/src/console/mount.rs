@@ -66,6 +66,10 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>, const N: usize> Console<'_, B, N> {
                 Step::Refused(refusal) => return self.stop(Reason::Refused(refusal)),
                 Step::Done(found) => {
                     let last_boot = LastBoot::new(&found, self.tile_count(), block, self.transfer_bytes());
+                    if self.tiles.identity.is_some_and(|identity| identity.uuid == found.uuid) {
+                        // It was asked when this boot's log began here.
+                        return self.mounted(found, &last_boot);
+                    }
                     mount = Mount::Asking(found, last_boot);
                 }
             }
