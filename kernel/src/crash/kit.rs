@@ -1,6 +1,6 @@
 //! Memory for a console that the crash path makes from nothing, and for finding it.
 //!
-//! There are two sets of it. One that a device may still write to, because it was given up or a crash in the crash path came
+//! There are four sets of it. One that a device may still write to, because it was given up or a crash in the crash path came
 //! between, is not used any more.
 
 use super::stations::{Post, RawBuffer};
@@ -17,7 +17,7 @@ const BUFFER_BYTES: usize = 16 << 10;
 /// Bytes that are read at a time.
 const PIECE: usize = 16 << 10;
 
-static KITS: [Once<Kit>; 2] = [const { Once::new() }; 2];
+static KITS: [Once<Kit>; 4] = [const { Once::new() }; 4];
 
 /// Memory for one console at a time.
 pub(super) struct Kit {

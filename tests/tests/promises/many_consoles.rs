@@ -103,13 +103,16 @@ fn of_more_consoles_than_there_is_room_for_it_is_said_which_get_nothing() {
 #[test]
 fn a_disk_that_hangs_before_its_consoles_were_found_holds_up_no_other() {
     let kinds = [Kind::Virtio, Kind::Nvme, Kind::Nvme, Kind::Virtio, Kind::Nvme];
-    // Its search, and its first write.
-    for fault in ["hang-read", "hang"] {
+    // Its search, and its first write; and two such disks before a third of their kind.
+    for (fault, hanging) in [("hang-read", &[1][..]), ("hang", &[1]), ("hang-read", &[1, 2])] {
         let mut scene = Scene::with_consoles(&kinds);
-        scene.disk(1).faults = vec![fault.parse().unwrap()];
+        for disk in hanging {
+            scene.disk(*disk).faults = vec![fault.parse().unwrap()];
+        }
         let running =
             scene.start("app=idle hang_ms=0 watchdog=off crash=nmi crash.at=start.instruction:1 mark=before_it_hung");
-        for (disk, name) in [(0, "vda"), (2, "nvme1n1"), (3, "vdb"), (4, "nvme2n1")] {
+        let names = [(0, "vda"), (1, "nvme0n1"), (2, "nvme1n1"), (3, "vdb"), (4, "nvme2n1")];
+        for (disk, name) in names.into_iter().filter(|(disk, _)| !hanging.contains(disk)) {
             running.wait_for_serial(&format!("crash: {name}: durable after ")).unwrap();
             record(&scene.image(disk), "before_it_hung", name);
         }
