@@ -64,13 +64,14 @@ impl Kernel {
         starting.extend(find::start_mmio(self.words.mmio_devices(), self.firmware, &mut numbers));
         consoles::add(starting);
         survey::reached(survey::Phase::DevicesStarted);
-        plan::devices_are_known();
-        consoles::settle(clock::now_ns().saturating_add(SETTLE_NS));
-        survey::reached(survey::Phase::Mounted);
+        // While they start: what may crash next is their drivers, and the consoles' mount.
         match rehearsal::rehearse() {
             failed @ Rehearsed::Failed(_) => warn!("rehearsal of the crash path: {failed}"),
             worked => debug!("rehearsal of the crash path: {worked}"),
         }
+        plan::devices_are_known();
+        consoles::settle(clock::now_ns().saturating_add(SETTLE_NS));
+        survey::reached(survey::Phase::Mounted);
         self.plan = self.plan.map(Plan::from_now);
         if consoles::active() == 0 {
             logger::expect_no_console();

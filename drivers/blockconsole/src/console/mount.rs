@@ -40,9 +40,13 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>, const N: usize> Console<'_, B, N> {
         if self.outstanding().next().is_some() {
             return;
         }
+        let answer = self.side_step(device);
+        if answer.is_none() && self.side.is_some() {
+            return;
+        }
         let Phase::Mounting(mount) = &mut self.phase else { return };
         let mut mount = mount.clone();
-        if let Some((side, result)) = self.side_step(device) {
+        if let Some((side, result)) = answer {
             let len = (side.end - side.start) as usize;
             let bytes = side.buffer.as_ref().filter(|_| result.is_ok()).and_then(|buffer| buffer.as_ref().get(..len));
             match &mut mount {
