@@ -1,6 +1,6 @@
 //! Writes the rest of the log and the crash record to every console.
 //!
-//! Consoles are polled in turn, so that a disk that hangs holds up no other. Where requests were in flight, their answers are awaited:
+//! Consoles are polled in turn, so that a disk that hangs holds up no other. Where a write was in flight, the disk's answers are awaited:
 //! nothing can overtake what is written after that. Where there is no way to the disk without a reset of its controller, that is
 //! made then, for all of its disks, once its other consoles are done. A reset amid requests is the last resort: a virtual machine
 //! stands still while a controller that is being reset waits for its requests, and for ever if one of them hangs; and QEMU's NVMe
@@ -64,6 +64,8 @@ enum Progress {
     Waiting {
         /// Whether a request of it, or of its neighbours on the disk, was with the device.
         in_flight: bool,
+        /// Whether a write of its own was: until that is answered, it might overtake what is written now.
+        writes: bool,
         /// Whether its controller must be reset first: there is no other way, or it cannot be trusted.
         must_reset: bool,
         /// Whether the disk seems to hang.
@@ -98,7 +100,7 @@ impl Rescue {
                     let must_reset = trust_nothing || station.is_suspect() || !is_ready;
                     let in_flight = target.in_flight || station.is_busy();
                     let hangs = in_flight && station.silent_ns() > HANGS_NS;
-                    Progress::Waiting { in_flight, must_reset, hangs }
+                    Progress::Waiting { in_flight, writes: target.in_flight, must_reset, hangs }
                 }
                 // It is only just being made.
                 Err(BadTarget::Empty | BadTarget::Idle) => return None,
@@ -230,14 +232,17 @@ impl Rescue {
     /// Begins with a console, if it is its turn.
     fn begin(&mut self, index: usize, crash: Crash<'static>) {
         let Some(Some(case)) = self.cases.get(index) else { return };
-        let Progress::Waiting { must_reset, hangs, .. } = case.progress else { return };
+        let Progress::Waiting { writes, must_reset, hangs, .. } = case.progress else { return };
         let (station, post) = (case.station, case.post);
         if hangs && !self.risks_all {
             return;
         }
         let is_reset = self.resets.contains(&Some(station.controller));
-        // SAFETY: this is the crash path, and the reference ends here.
-        let unanswered = if is_reset { Some(0) } else { unsafe { station.port() }.unanswered() };
+        let unanswered = match is_reset || !(must_reset || writes) {
+            true => Some(0),
+            // SAFETY: this is the crash path, and the reference ends here.
+            false => unsafe { station.port() }.unanswered(),
+        };
         let is_quiet = unanswered == Some(0);
         if !is_quiet && !self.has_had_time(index, unanswered.is_some()) {
             return;
@@ -350,7 +355,7 @@ impl Case {
         {
             // The way without a reset leads nowhere. With one there is a second, last of all. The console that took over is
             // interrupted here, before it gives up, so that another can take over from it.
-            self.progress = Progress::Waiting { in_flight: true, must_reset: true, hangs: true };
+            self.progress = Progress::Waiting { in_flight: true, writes: true, must_reset: true, hangs: true };
             return;
         }
         successor.pump(port, ring, now);
@@ -377,7 +382,7 @@ impl Case {
     /// What the crash record says of it.
     pub(super) fn describe(&self, out: &mut impl fmt::Write) -> fmt::Result {
         match &self.progress {
-            Progress::Waiting { in_flight, must_reset, hangs } => {
+            Progress::Waiting { in_flight, must_reset, hangs, .. } => {
                 out.write_str("logging")?;
                 if let Some((boot, tile, round)) = self.position {
                     write!(out, ", boot {boot}, tile {tile}, round {round}")?;
