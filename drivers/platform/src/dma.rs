@@ -122,14 +122,17 @@ impl DmaBuffer {
 
     #[inline]
     fn word<W: Word>(&self, offset: usize) -> Option<NonNull<W>> {
-        let size = size_of::<W>();
-        let end = offset.checked_add(size)?;
-        if end > self.len || !offset.is_multiple_of(size) {
-            return None;
-        }
+        let offset = aligned_inside::<W>(offset, self.len)?;
         // SAFETY: `offset` is within the memory that `self` owns.
         Some(unsafe { self.start.add(offset) }.cast())
     }
+}
+
+/// The offset of a word, if it lies inside so many bytes, aligned to its own size.
+#[inline]
+fn aligned_inside<W>(offset: usize, len: usize) -> Option<usize> {
+    let end = offset.checked_add(size_of::<W>())?;
+    (end <= len && offset.is_multiple_of(size_of::<W>())).then_some(offset)
 }
 
 /// A piece of DMA memory that is shared for good: with a device, and by all copies of this handle. Words are never torn, and
@@ -183,11 +186,7 @@ impl SharedMemory {
 
     #[inline]
     fn word<W: Word>(&self, offset: usize) -> Option<&W::Atomic> {
-        let size = size_of::<W>();
-        let end = offset.checked_add(size)?;
-        if end > self.len || !offset.is_multiple_of(size) {
-            return None;
-        }
+        let offset = aligned_inside::<W>(offset, self.len)?;
         // SAFETY: the memory was a `DmaBuffer`'s, so it is valid for ever and aligned to 8, and that buffer was given up for
         // this; `offset` is inside and aligned; an atomic has the layout of its word, for which any bytes will do; and the
         // processor gets at it by such atomics only.

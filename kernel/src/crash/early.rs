@@ -14,7 +14,7 @@ use crate::devices::platform::Machine;
 use crate::{consoles, scan};
 use alloc::boxed::Box;
 use block::{BlockDevice, State};
-use blockconsole::console::{self, Config, Console, Crash, Outcome, Pending};
+use blockconsole::console::{self, Config, Console, Crash, Outcome};
 use blockconsole::ring::Ring;
 use core::cell::UnsafeCell;
 use core::fmt;
@@ -374,7 +374,7 @@ fn search(
         // SAFETY: the console before is done, and left nothing with the device: otherwise the loop has ended.
         let _ = Console::new(config, &kit.post.cell, unsafe { kit.post.take_buffers() });
         // SAFETY: as above; the one that was just made is gone again.
-        let resumed = kit.post.cell.load().and_then(|target| unsafe { kit.post.resume(&target, Pending::Over, crash) });
+        let resumed = kit.post.cell.load().and_then(|target| unsafe { kit.post.resume(&target, crash) });
         let Ok(resumed) = resumed else { continue };
         let outcome = write(resumed, port, ring, step_deadline_ns());
         found.add(name, End::Console(outcome));

@@ -12,7 +12,7 @@ use crate::arch::{clock, cpu};
 use crate::devices::disk::Commands;
 use crate::devices::find::Controller;
 use block::{BlockDevice, ErrorKind, State};
-use blockconsole::console::{self, BadTarget, Crash, Outcome, Pending, Reason, Target};
+use blockconsole::console::{self, BadTarget, Crash, Outcome, Reason, Target};
 use blockconsole::ring::Ring;
 use core::fmt;
 use core::sync::atomic::{AtomicUsize, Ordering};
@@ -329,7 +329,7 @@ fn resume(post: &'static Post, crash: Crash<'static>) -> Progress {
         Err(error) => return Progress::Damaged(error),
     };
     // SAFETY: once a level; at the second level all controllers must be reset, and were before this.
-    match unsafe { post.resume(&target, Pending::Over, crash) } {
+    match unsafe { post.resume(&target, crash) } {
         Ok(successor) => Progress::Working(target.index, successor),
         Err(error) => Progress::Damaged(error),
     }

@@ -255,7 +255,7 @@ impl Post {
         self.buffers.each_ref().map(|raw| unsafe { raw.make() })
     }
 
-    /// Lets a console take over.
+    /// Lets a console take over, whose device has been reset, or has answered everything.
     ///
     /// # Errors
     /// If there is nothing to take over from.
@@ -266,11 +266,10 @@ impl Post {
     pub(super) unsafe fn resume(
         &'static self,
         target: &Target,
-        pending: Pending,
         crash: Crash<'static>,
     ) -> Result<&'static mut Successor, BadTarget> {
         // SAFETY: the caller's promise. One of a level before is overwritten, not dropped: it may be in any state.
         let (place, buffers) = unsafe { (&mut *self.successor.get(), self.take_buffers()) };
-        Console::resume(target, pending, crash, &self.cell, buffers).map(|successor| place.write(successor))
+        Console::resume(target, Pending::Over, crash, &self.cell, buffers).map(|successor| place.write(successor))
     }
 }
